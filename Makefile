@@ -1,0 +1,69 @@
+# `make` lists the targets. Everything runs in .venv, which `make setup` makes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WEIGHTS := service/facequality/detectors/embedded/weights
+TRAINING := facequality.detectors.embedded.training
+
+.PHONY: help setup demo test lint format proto proto-check lock train-engine evaluate-engine wheel clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
+
+setup: $(STAMP)  ## Make .venv with everything for development, and fetch the engine's weights
+
+$(STAMP): requirements-dev.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/python -m facequality.detectors.embedded.weights
+	touch $@
+
+demo: setup  ## Start the real server and check a portrait and four bad versions of it over gRPC
+	$(BIN)/python -m tests.demo
+
+test: setup  ## Run every test
+	$(BIN)/python -m pytest
+
+lint: setup proto-check  ## ruff, mypy --strict, import-linter, buf
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint proto
+	$(BIN)/buf format -d --exit-code proto
+
+format: setup  ## Format and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/buf format -w proto
+
+OUT ?= service
+proto: setup  ## Generate the protobuf code
+	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=$(OUT) --pyi_out=$(OUT) proto/facequality/v1/*.proto
+	$(BIN)/python -m grpc_tools.protoc -I proto --grpc_python_out=$(OUT) proto/facequality/v1/face_quality_service.proto
+
+proto-check: setup  ## Fail if the generated code is not what the contract gives
+	rm -rf $(VENV)/generated && mkdir -p $(VENV)/generated
+	$(MAKE) --no-print-directory --silent proto OUT=$(VENV)/generated
+	diff -r --exclude=__pycache__ --exclude=__init__.py $(VENV)/generated/facequality/v1 service/facequality/v1
+
+COMPILE := -m piptools compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links
+lock: setup  ## Pin the dependencies anew, each by its hashes
+	$(BIN)/python $(COMPILE) -o requirements.txt pyproject.toml
+	$(BIN)/python $(COMPILE) --extra embedded -c requirements.txt -o requirements-embedded.txt pyproject.toml
+	$(BIN)/python $(COMPILE) --extra embedded -c requirements-embedded.txt -o requirements-dev.txt pyproject.toml requirements-dev.in
+
+train-engine: setup  ## Train the engine's own heads anew (about ten minutes)
+	$(BIN)/python -m $(TRAINING).train_sharpness
+	$(BIN)/python -m $(TRAINING).train_visibility
+
+evaluate-engine: setup  ## Measure the engine on degraded portraits
+	$(BIN)/python -m $(TRAINING).evaluate
+
+wheel: setup  ## Build the wheel, weights and licence notices included
+	$(BIN)/python -m pip wheel --quiet --no-deps -w dist .
+
+clean:  ## Remove what was built
+	rm -rf $(VENV) dist .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache $(WEIGHTS)

@@ -1,0 +1,93 @@
+"""How the command line checks photos: in process, or over gRPC; the same answers either way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from facequality.errors import GateError
+from facequality.gate import Gate
+from facequality.rpc.server import MAX_RECEIVE_BYTES
+from facequality.rpc.translation import to_request, to_response
+from facequality.v1 import face_quality_service_pb2 as pb
+from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
+
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
+
+
+class CheckFailed(Exception):
+    """A photo could not be judged: a gRPC code, an ErrorReason (may be empty) and a text."""
+
+    def __init__(self, code: str, reason: str, message: str) -> None:
+        """Hold the three."""
+        super().__init__(message)
+        self.code, self.reason, self.message = code, reason, message
+
+
+class Checker(Protocol):
+    """Judges photos."""
+
+    async def check(self, request: pb.CheckFaceQualityRequest) -> pb.CheckFaceQualityResponse:
+        """Judge one photo.
+
+        Raises:
+            CheckFailed: it could not be judged.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalChecker:
+    """Judges in this process."""
+
+    gate: Gate
+
+    async def check(self, request: pb.CheckFaceQualityRequest) -> pb.CheckFaceQualityResponse:
+        """Judge one photo."""
+        try:
+            return to_response(await self.gate.check(to_request(request)))
+        except GateError as error:
+            raise CheckFailed(error.code.value, error.reason.value, error.message) from error
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteChecker:
+    """Judges over a channel."""
+
+    channel: grpc.aio.Channel
+    timeout: float
+
+    async def check(self, request: pb.CheckFaceQualityRequest) -> pb.CheckFaceQualityResponse:
+        """Judge one photo."""
+        if request.ByteSize() > MAX_RECEIVE_BYTES:
+            raise CheckFailed("RESOURCE_EXHAUSTED", "", "the photo is larger than any gate receives")
+        stub = pb_grpc.FaceQualityServiceStub(self.channel)
+        try:
+            response: pb.CheckFaceQualityResponse = await stub.CheckFaceQuality(request, timeout=self.timeout)
+        except grpc.aio.AioRpcError as error:
+            raise CheckFailed(error.code().name, _reason(error), error.details() or "") from error
+        return response
+
+
+def find_photos(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield the photos: files as they are, folders searched recursively for known suffixes, sorted."""
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file())
+        else:
+            yield path
+
+
+def _reason(error: grpc.aio.AioRpcError) -> str:
+    status = rpc_status.from_call(error)  # type: ignore[arg-type] # it has all that a Call needs here
+    for detail in status.details if status is not None else ():
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
+            return str(info.reason)
+    return ""

@@ -1,0 +1,194 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import typing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import grpc
+import structlog
+import typer
+from google.protobuf import json_format
+from rich.console import Console
+from rich.progress import Progress
+
+from facequality import __version__, app, logs, settings
+from facequality.checking import Checker, CheckFailed, LocalChecker, RemoteChecker, find_photos
+from facequality.errors import ErrorReason, PolicyNotFound
+from facequality.gate import Gate
+from facequality.policy import DEFAULT_PRESET, built_in
+from facequality.rendering import add_error, add_verdict, policy_document, show_policies, verdict_table
+from facequality.v1 import face_quality_service_pb2 as pb
+from facequality.v1 import verdict_pb2
+
+EXIT_REJECTED, EXIT_ERROR = 1, 2
+PROGRESS_FROM = 5
+"""Progress is shown from this many photos on."""
+
+cli = typer.Typer(
+    help="The face-quality gate: accepts or rejects face photos before they are enrolled.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+policy_cli = typer.Typer(help="Look at policies.", no_args_is_help=True)
+cli.add_typer(policy_cli, name="policy")
+
+
+def main() -> None:
+    """Run the command line."""
+    cli()
+
+
+def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if asked:
+        typer.echo(f"face-quality-gate {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@cli.command()
+def serve() -> None:
+    """Serve gRPC and metrics. Settings come from the environment (FACEQUALITY_...; see the README)."""
+    loaded = _settings()
+    logs.configure(loaded.log_level)
+    for hint in settings.misspelt(os.environ):
+        structlog.get_logger().warning("settings.unknown_variable", text=hint)
+    try:
+        asyncio.run(app.run(loaded))
+    except app.StartError as error:
+        _fail(str(error))
+
+
+@cli.command()
+def check(
+    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders searched for jpg, jpeg, png, bmp.")],
+    policy: Annotated[str, typer.Option(help="Policy to apply; empty: the default one.")] = "",
+    target: Annotated[str, typer.Option(help="HOST:PORT of a gate; empty: judge in this process.")] = "",
+    timeout: Annotated[float, typer.Option(help="Seconds per photo.", min=0.001)] = 10.0,
+    attributes: Annotated[bool, typer.Option("--attributes", help="Also ask for pose, mask, ...")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Judge photos. Exit status: 0 all accepted, 1 some rejected, 2 any error."""
+    logs.configure("error")
+    raise typer.Exit(asyncio.run(_check(photos, policy, target, timeout, attributes=attributes, as_json=as_json)))
+
+
+@policy_cli.command("show")
+def policy_show(
+    name: Annotated[str, typer.Argument(help="One policy; empty: all of them.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Show policies as they are applied, resolved."""
+    served = built_in(datetime.now(UTC), _settings().default_policy or DEFAULT_PRESET)
+    names = [name] if name else list(served.policies)
+    try:
+        if as_json:
+            for each in names:
+                typer.echo(json.dumps(policy_document(served.get(each))))
+        else:
+            show_policies(Console(), served, names)
+    except PolicyNotFound as error:
+        _fail(error.message)
+
+
+async def _check(paths: list[Path], policy: str, target: str, timeout: float, *, attributes: bool, as_json: bool) -> int:
+    photos = list(find_photos(paths))
+    if not photos:
+        _fail("no photo found")
+    table, worst = verdict_table(), 0
+    hidden = as_json or len(photos) < PROGRESS_FROM or not sys.stderr.isatty()
+    with Progress(console=Console(stderr=True), disable=hidden, transient=True) as progress:
+        task = progress.add_task("checking", total=len(photos))
+        async with _checker(target, timeout) as checker:
+            for photo in photos:
+                outcome = await _check_one(checker, photo, policy, attributes=attributes)
+                if isinstance(outcome, CheckFailed):
+                    worst = EXIT_ERROR
+                    parts = (outcome.code, outcome.reason, outcome.message)
+                    if as_json:
+                        error = dict(zip(("code", "reason", "message"), parts, strict=True))
+                        typer.echo(json.dumps({"photo": str(photo), "error": error}))
+                    else:
+                        add_error(table, str(photo), *parts)
+                else:
+                    if outcome.verdict != verdict_pb2.VERDICT_ACCEPTED:
+                        worst = max(worst, EXIT_REJECTED)
+                    if as_json:
+                        typer.echo(json.dumps({"photo": str(photo)} | _as_json(outcome)))
+                    else:
+                        add_verdict(table, str(photo), outcome)
+                progress.advance(task)
+    if not as_json:
+        Console().print(table)
+    return worst
+
+
+async def _check_one(
+    checker: Checker, photo: Path, policy: str, *, attributes: bool
+) -> pb.CheckFaceQualityResponse | CheckFailed:
+    try:
+        image = await asyncio.to_thread(photo.read_bytes)
+    except OSError as error:
+        return CheckFailed("INVALID_ARGUMENT", ErrorReason.PARAMETER_INVALID, f"cannot be read: {error.strerror}")
+    options = pb.DetectOptions(need_face_attributes=attributes)
+    try:
+        return await checker.check(pb.CheckFaceQualityRequest(image=image, policy=policy, options=options))
+    except CheckFailed as error:
+        return error
+
+
+@asynccontextmanager
+async def _checker(target: str, timeout: float) -> AsyncIterator[Checker]:
+    if target:
+        async with grpc.aio.insecure_channel(target) as channel:
+            yield RemoteChecker(channel, timeout)
+        return
+    loaded = _settings()
+    try:
+        detector = await asyncio.to_thread(app.build_detector, loaded)
+    except app.StartError as error:
+        _fail(str(error))
+    policies = built_in(datetime.now(UTC), loaded.default_policy or DEFAULT_PRESET)
+    try:
+        yield LocalChecker(Gate(lambda: policies, detector))
+    finally:
+        await detector.aclose()
+
+
+def _as_json(response: pb.CheckFaceQualityResponse) -> dict[str, object]:
+    document: dict[str, object] = json_format.MessageToDict(response, always_print_fields_with_no_presence=True)
+    return document
+
+
+def _settings() -> settings.Settings:
+    try:
+        return settings.load()
+    except settings.SettingsError as error:
+        _fail(str(error))
+
+
+def _fail(text: str) -> typing.NoReturn:
+    typer.echo(text, err=True)
+    raise typer.Exit(EXIT_ERROR)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""What ties one call's log lines, metadata and upstream request together."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+REQUEST_ID_HEADER = "x-request-id"
+TRACEPARENT_HEADER = "traceparent"
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+# W3C Trace Context, version 00: version, trace id, parent id, flags.
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Correlation:
+    """The request id, taken or made, and the caller's W3C trace context if there is one."""
+
+    request_id: str
+    traceparent: str | None = None
+
+
+def correlate(metadata: Iterable[tuple[str, str | bytes]]) -> Correlation:
+    """Take the ids out of a call's metadata. What is malformed is replaced or dropped: it would end up in logs."""
+    values = {key: value for key, value in metadata if isinstance(value, str)}
+    request_id, traceparent = values.get(REQUEST_ID_HEADER, ""), values.get(TRACEPARENT_HEADER, "")
+    return Correlation(
+        request_id if _REQUEST_ID.fullmatch(request_id) else str(uuid.uuid4()),
+        traceparent if _TRACEPARENT.fullmatch(traceparent) else None,
+    )
+
+
+current: ContextVar[Correlation | None] = ContextVar("facequality_correlation", default=None)
+"""The call that this task serves."""

@@ -1,0 +1,1 @@
+"""Detectors: adapters of the port, one package each."""

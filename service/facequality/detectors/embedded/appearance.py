@@ -1,0 +1,126 @@
+"""Sharpness and brightness, read in an upright 160-px crop of the face, on visible skin only.
+
+Sharpness is the effective blur relative to the face: a ridge on contrast-normalised band energies predicts log2 of the
+blur's sigma in px of a 160-px face. ``training/train_sharpness.py`` trains it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from facequality.detectors.embedded import landmarks as lm
+from facequality.detectors.embedded.geometry import Floats, Image, Map, Mask, Roi, polygon, transform, warp
+from facequality.detectors.embedded.mesh import Mesh, eye_line_angle
+
+SIZE = 160
+HEAD = Path(__file__).parent / "heads" / "sharpness.npz"
+BANDS = (0.7, 1.0, 1.5, 2.2, 3.2, 4.5)
+"""Sigmas of the difference-of-Gaussians stack, px of the crop."""
+FACE_MARGIN = 1.15
+"""The crop's side is this much larger than the mesh's height or width."""
+VISIBLE = 0.6
+"""Cells at least this visible count as skin that is seen."""
+BURNT_OUT = 245
+"""Pixels this bright in every channel count as seen: over-exposure is not cover."""
+
+# Effective blur (log2 of sigma, px of a 160-px face) to 0-100. Own scale, shaped after the vendor's bands: sigma 0.5 px is
+# 95, 1 px 72, 2 px 45, 4 px 18.
+_BLUR, _SHARPNESS = (-1.5, -1.0, 0.0, 1.0, 2.0, 3.0), (100, 95, 72, 45, 18, 0)
+
+# Luminance of visible skin (0..1) to 0-100. Own scale: well-lit portraits of any skin tone land in the vendor's 30-70.
+_LUMINANCE, _BRIGHTNESS = (0, 0.22, 0.40, 0.68, 0.86, 0.95, 1), (0, 18, 32, 50, 66, 80, 100)
+
+
+@dataclass(frozen=True, slots=True)
+class Portrait:
+    """The upright crop that appearance is read in."""
+
+    crop: Image
+    """(160, 160, 3)."""
+    points: Floats
+    """(468, 2), crop px."""
+    face_px: float
+    """Side of the crop in the photo, px."""
+    seen: Mask
+    """(160, 160): px that are visible or burnt out."""
+
+
+def portrait(image: Image, mesh: Mesh, visibility: Map | None = None) -> Portrait:
+    """Cut the crop; without a visibility map (over the mesh's crop) everything counts as seen."""
+    points = mesh.points
+    height = np.linalg.norm(points[lm.FOREHEAD_TOP, :2] - points[lm.CHIN_BOTTOM, :2])
+    width = np.linalg.norm(points[lm.RIGHT_CHEEK_EDGE, :2] - points[lm.LEFT_CHEEK_EDGE, :2])
+    side = max(4.0, FACE_MARGIN * float(max(height, width)))
+    x, y = points[list(lm.OVAL), :2].mean(0)
+    affine = Roi(float(x), float(y), side, eye_line_angle(points)).affine(SIZE)
+    crop = warp(image, affine, SIZE)
+    seen = np.ones((SIZE, SIZE), np.bool_)
+    if visibility is not None:
+        mesh_to_photo = np.vstack([cv2.invertAffineTransform(mesh.affine), [0, 0, 1]])
+        mapped = cv2.warpAffine(visibility, affine @ mesh_to_photo, (SIZE, SIZE))
+        seen = (mapped > VISIBLE) | (crop.min(axis=2) > BURNT_OUT)
+    return Portrait(crop, transform(points, affine), side, seen)
+
+
+class SharpnessHead:
+    """Estimates sharpness."""
+
+    def __init__(self, path: Path = HEAD) -> None:
+        """Load the trained numbers; a missing file is a broken installation and raises OSError."""
+        with np.load(path, allow_pickle=False) as arrays:
+            self._mean, self._deviation = arrays["mean"], arrays["deviation"]
+            self._weights, self._bias = arrays["weights"], float(arrays["bias"])
+
+    def sharpness(self, face: Portrait) -> float:
+        """Estimate sharpness, 0-100."""
+        z = (band_energies(face) - self._mean) / self._deviation
+        # Never sharper than the photo's own resolution of the face allows.
+        floor = math.log2(0.45 * SIZE / face.face_px)
+        return float(np.interp(max(float(z @ self._weights) + self._bias, floor), _BLUR, _SHARPNESS))
+
+
+def band_energies(face: Portrait) -> npt.NDArray[np.float32]:
+    """Return 14 logs of detail per band, relative to the face's contrast: independent of exposure to first order."""
+    grey = cv2.cvtColor(face.crop, cv2.COLOR_BGR2GRAY).astype(np.float32)
+    outline = polygon(face.points, lm.OVAL, SIZE, hull=False).astype(np.uint8)
+    inner = cv2.erode(outline, np.ones((5, 5), np.uint8)) > 0
+    area = _prefer(inner, face.seen, least=0.3)
+    if area.sum() < 50:
+        return np.zeros(2 * len(BANDS) + 2, np.float32)
+    contrast = float(grey[area].std()) + 1.0
+    logs: list[float] = []
+    previous = grey
+    for sigma in BANDS:
+        blurred = cv2.GaussianBlur(grey, (0, 0), sigma).astype(np.float32, copy=False)
+        detail = np.abs(previous - blurred)[area]
+        previous = blurred
+        logs += [math.log(float(v) / contrast + 1e-4) for v in (detail.mean(), np.percentile(detail, 98))]
+    edges = cv2.Laplacian(cv2.GaussianBlur(grey, (3, 3), 0), cv2.CV_32F, ksize=3)[area]
+    logs += [math.log(float(edges.std()) / contrast + 1e-4), math.log(contrast)]
+    return np.array(logs, np.float32)
+
+
+def brightness(face: Portrait) -> float:
+    """Read brightness off visible skin, 0-100."""
+    grey = cv2.cvtColor(face.crop, cv2.COLOR_BGR2GRAY)
+    skin = np.zeros((SIZE, SIZE), np.bool_)
+    for region in lm.SKIN:
+        skin |= polygon(face.points, region, SIZE)
+    values = grey[_prefer(skin, face.seen, least=0.15)] / 255.0
+    if not values.size:
+        return 0.0
+    # Half the mean, half the highlights: the mean alone reads well-lit dark skin as a dark photo.
+    luminance = 0.5 * values.mean() + 0.5 * np.percentile(values, 95)
+    return float(np.interp(luminance, _LUMINANCE, _BRIGHTNESS))
+
+
+def _prefer(area: Mask, seen: Mask, *, least: float) -> Mask:
+    """The seen share of an area, unless too little of it is seen to measure in."""
+    both: Mask = area & seen
+    return both if both.sum() > least * area.sum() else area

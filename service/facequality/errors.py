@@ -1,0 +1,170 @@
+"""Every error the gate raises on purpose. Whatever the photographed person can mend is a verdict and not here.
+
+    GateError                     code                 mended by
+    ├── InvalidRequest            INVALID_ARGUMENT     the calling service
+    ├── PolicyNotFound            NOT_FOUND            the calling service
+    ├── DeadlineExceeded          DEADLINE_EXCEEDED    nobody, or a longer deadline
+    └── DetectorError             (see below)          what the detector could not do
+        ├── PhotoDownloadFailed   FAILED_PRECONDITION  the calling service
+        ├── OperatorFault         FAILED_PRECONDITION  the operator: credentials, account, configuration, clock
+        ├── LimitReached          RESOURCE_EXHAUSTED   time (with retry_after) or the operator (a quota, without)
+        ├── UpstreamFault         UNAVAILABLE          time: the vendor or the network
+        └── DetectorBug           INTERNAL             us
+
+An exception that is none of these is a bug; the RPC layer answers INTERNAL with a fixed text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import ClassVar
+
+DOMAIN = "facequality.v1"
+"""``google.rpc.ErrorInfo.domain`` of every error."""
+
+
+class Code(StrEnum):
+    """The gRPC status codes that the gate answers with, by their canonical names."""
+
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    NOT_FOUND = "NOT_FOUND"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    FAILED_PRECONDITION = "FAILED_PRECONDITION"
+    RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
+    UNAVAILABLE = "UNAVAILABLE"
+    INTERNAL = "INTERNAL"
+
+
+class ErrorReason(StrEnum):
+    """What ``google.rpc.ErrorInfo.reason`` can be; the contract's ErrorReason without its prefix."""
+
+    MESSAGE_MALFORMED = "MESSAGE_MALFORMED"
+    PARAMETER_MISSING = "PARAMETER_MISSING"
+    PARAMETER_INVALID = "PARAMETER_INVALID"
+    IMAGE_EMPTY = "IMAGE_EMPTY"
+    URL_INVALID = "URL_INVALID"
+    URL_FORBIDDEN = "URL_FORBIDDEN"
+    FACE_NUM_LIMIT = "FACE_NUM_LIMIT"
+    POLICY_NOT_FOUND = "POLICY_NOT_FOUND"
+    IMAGE_DOWNLOAD_FAILED = "IMAGE_DOWNLOAD_FAILED"
+    GATE_BUG = "GATE_BUG"
+    DEADLINE = "DEADLINE"
+    UPSTREAM_CREDENTIALS = "UPSTREAM_CREDENTIALS"
+    UPSTREAM_TOKEN = "UPSTREAM_TOKEN"  # noqa: S105 - a name
+    UPSTREAM_PERMISSION = "UPSTREAM_PERMISSION"
+    UPSTREAM_IP_DENIED = "UPSTREAM_IP_DENIED"
+    UPSTREAM_ACCOUNT = "UPSTREAM_ACCOUNT"
+    UPSTREAM_ACCOUNT_PROVISIONING = "UPSTREAM_ACCOUNT_PROVISIONING"
+    UPSTREAM_CONFIG = "UPSTREAM_CONFIG"
+    UPSTREAM_CLOCK_SKEW = "UPSTREAM_CLOCK_SKEW"
+    MODEL_VERSION_NOT_ALLOWED = "MODEL_VERSION_NOT_ALLOWED"
+    UPSTREAM_RATE_LIMIT = "UPSTREAM_RATE_LIMIT"
+    UPSTREAM_QUOTA = "UPSTREAM_QUOTA"
+    UPSTREAM_NETWORK = "UPSTREAM_NETWORK"
+    UPSTREAM_TIMEOUT = "UPSTREAM_TIMEOUT"
+    UPSTREAM_INTERNAL = "UPSTREAM_INTERNAL"
+    UPSTREAM_HTTP_STATUS = "UPSTREAM_HTTP_STATUS"
+    UPSTREAM_MALFORMED = "UPSTREAM_MALFORMED"
+    UPSTREAM_RESPONSE_TOO_LARGE = "UPSTREAM_RESPONSE_TOO_LARGE"
+    UPSTREAM_UNKNOWN = "UPSTREAM_UNKNOWN"
+    UPSTREAM_UNEXPECTED = "UPSTREAM_UNEXPECTED"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One wrong field of a request: its path in the message, and what would be right."""
+
+    field: str
+    description: str
+
+
+class GateError(Exception):
+    """Base of the tree. Its text is written for the caller and holds no secret."""
+
+    code: ClassVar[Code]
+
+    def __init__(
+        self,
+        reason: ErrorReason,
+        message: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+        violations: tuple[FieldViolation, ...] = (),
+    ) -> None:
+        """``metadata`` goes into ErrorInfo, ``retry_after`` (seconds) into RetryInfo, ``violations`` into BadRequest."""
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.metadata: Mapping[str, str] = MappingProxyType(dict(metadata or {}))
+        self.retry_after = retry_after
+        self.violations = violations
+
+
+class InvalidRequest(GateError):
+    """The request itself is wrong."""
+
+    code = Code.INVALID_ARGUMENT
+
+    @classmethod
+    def field(cls, reason: ErrorReason, field: str, description: str) -> InvalidRequest:
+        """Name one wrong field and what would be right."""
+        return cls(reason, f"{field}: {description}", violations=(FieldViolation(field, description),))
+
+
+class PolicyNotFound(GateError):
+    """No served policy has the requested name. Never a silent fallback."""
+
+    code = Code.NOT_FOUND
+
+    def __init__(self, name: str, served: tuple[str, ...]) -> None:
+        """Name the policy that is missing and those that are served."""
+        message = f"no policy named {name[:64]!r}; served: {', '.join(served)}"
+        super().__init__(ErrorReason.POLICY_NOT_FOUND, message, metadata={"policy": name[:64]})
+
+
+class DeadlineExceeded(GateError):
+    """The call's time is spent."""
+
+    code = Code.DEADLINE_EXCEEDED
+
+    def __init__(self, seconds: float) -> None:
+        """``seconds`` is the budget the call had."""
+        super().__init__(ErrorReason.DEADLINE, f"no answer within {seconds:.3g} s")
+
+
+class DetectorError(GateError):
+    """The detector could not judge the photo."""
+
+
+class PhotoDownloadFailed(DetectorError):
+    """The detector could not download the photo's URI; nothing was judged."""
+
+    code = Code.FAILED_PRECONDITION
+
+
+class OperatorFault(DetectorError):
+    """Credentials, account, permission, configuration or clock."""
+
+    code = Code.FAILED_PRECONDITION
+
+
+class LimitReached(DetectorError):
+    """A rate limit (with ``retry_after``) or a quota (without)."""
+
+    code = Code.RESOURCE_EXHAUSTED
+
+
+class UpstreamFault(DetectorError):
+    """The vendor or the network failed."""
+
+    code = Code.UNAVAILABLE
+
+
+class DetectorBug(DetectorError):
+    """The gate called the detector wrongly."""
+
+    code = Code.INTERNAL

@@ -1,0 +1,76 @@
+"""A policy held against a detection: total, pure, deterministic.
+
+Every measure that the policy bounds gives one finding, failures are all listed, and the verdict follows from the blocking
+ones. Tightening a bound never turns a rejection into an acceptance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from facequality.measure import MEASURES, QUALITY_MEASURES, Bound
+from facequality.model import Detection, Face, Finding, Judgement, Measure
+from facequality.policy import DOMINANT_MAX_PERCENT, FaceRule, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a policy makes of a detection."""
+
+    findings: tuple[Finding, ...]
+    """The rule on faces, then the judged face's measures."""
+    judged_face: int | None
+    """Index of the judged face in ``Detection.faces``; None without a face."""
+    faces: tuple[Judgement | None, ...]
+    """Per face, in the detection's order: its own judgement without the rule on faces; None where it has no quality."""
+
+
+def evaluate(policy: Policy, detection: Detection) -> Evaluation:
+    """Judge the largest face (ties in the detector's order) and, on its own, every face that has quality."""
+    ranked = sorted(range(len(detection.faces)), key=lambda index: -detection.faces[index].box.area)
+    judged = ranked[0] if ranked else None
+    findings = _count_findings(policy.face_rule, [detection.faces[index] for index in ranked])
+    if judged is not None:
+        findings += _face_findings(policy, detection.faces[judged], detection)
+    faces = tuple(
+        Judgement.of(_face_findings(policy, face, detection)) if face.quality is not None else None
+        for face in detection.faces
+    )
+    return Evaluation(findings, judged, faces)
+
+
+def _count_findings(rule: FaceRule, ranked: list[Face]) -> tuple[Finding, ...]:
+    at_most = 1 if rule is FaceRule.EXACTLY_ONE else None
+    count = Bound(minimum=1, maximum=at_most).hold(Measure.FACE_COUNT, len(ranked))
+    if rule is not FaceRule.DOMINANT or not ranked:
+        return (count,)
+    largest, *others = (face.box.area for face in ranked)
+    # Two boxes without an area are as large as each other.
+    share = 0.0 if not others else 100 * others[0] / largest if largest > 0 else 100.0
+    return (count, Bound(maximum=DOMINANT_MAX_PERCENT).hold(Measure.SECOND_FACE_AREA_PERCENT, share))
+
+
+def _face_findings(policy: Policy, face: Face, detection: Detection) -> tuple[Finding, ...]:
+    assessed = _is_assessed(face, detection)
+    return tuple(
+        bound.hold(
+            measure,
+            _read(measure, face, detection) if assessed else None,
+            blocking=measure not in policy.advisory,
+        )
+        for measure, bound in policy.bounds.items()
+    )
+
+
+def _is_assessed(face: Face, detection: Detection) -> bool:
+    """Tell whether the detector assessed this face at all.
+
+    The vendor answers nine zeros where quality detection did not run: read as numbers, they would say that everything is
+    covered. Nothing about such a face is judged; every bound is undetermined.
+    """
+    return any(_read(measure, face, detection) for measure in QUALITY_MEASURES)
+
+
+def _read(measure: Measure, face: Face, detection: Detection) -> float | None:
+    read = MEASURES[measure].read
+    return None if read is None else read(face, detection)

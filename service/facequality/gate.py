@@ -1,0 +1,124 @@
+"""The use case: a photo in, a verdict out. One policy snapshot per check; a photo that breaks a limit is never paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from facequality.detector import Detector, DetectorInfo
+from facequality.evaluation import evaluate
+from facequality.image import ImageInfo, PhotoLimits, inspect
+from facequality.measure import refusal
+from facequality.model import (
+    Detection,
+    DetectOptions,
+    Finding,
+    Judgement,
+    Photo,
+    PhotoBytes,
+    PhotoRefused,
+)
+from facequality.policy import Policy, PolicySet
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRequest:
+    """One photo to judge; an empty policy name is the default one."""
+
+    photo: Photo
+    policy: str = ""
+    options: DetectOptions = field(default_factory=DetectOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """The verdict on one photo and everything it rests on. Holds no image bytes."""
+
+    judgement: Judgement
+    policy: Policy
+    detector: DetectorInfo
+    image: ImageInfo | None
+    """What the header told; None for a URI or an unreadable photo."""
+    answer: Detection | PhotoRefused | None = None
+    """What the detector answered; None if it was not called."""
+    judged_face: int | None = None
+    faces: tuple[Judgement | None, ...] = ()
+
+    @property
+    def saved_call(self) -> bool:
+        """Whether the photo was refused locally, before a detector was called."""
+        return self.answer is None
+
+
+CheckObserver = Callable[[CheckResult], None]
+
+
+class Gate:
+    """Holds photos against policies."""
+
+    def __init__(
+        self,
+        policies: Callable[[], PolicySet],
+        detector: Detector,
+        *,
+        limits: PhotoLimits | None = None,
+        observers: tuple[CheckObserver, ...] = (),
+    ) -> None:
+        """``policies`` gives the snapshot of the moment; ``observers`` see each finished check."""
+        self._policies = policies
+        self._detector = detector
+        self._limits = limits or PhotoLimits()
+        self._observers = observers
+
+    @property
+    def policies(self) -> PolicySet:
+        """The policies that a check would apply now."""
+        return self._policies()
+
+    @property
+    def detector(self) -> DetectorInfo:
+        """The live detector."""
+        return self._detector.info
+
+    async def check(self, request: CheckRequest) -> CheckResult:
+        """Judge one photo.
+
+        Raises:
+            PolicyNotFound: no policy has the requested name.
+            InvalidRequest: the detector does not take the photo or an option.
+            DetectorError: the detector could not judge the photo.
+        """
+        result = await self._check(request, self._policies().get(request.policy))
+        for observe in self._observers:
+            observe(result)
+        return result
+
+    async def _check(self, request: CheckRequest, policy: Policy) -> CheckResult:
+        findings: tuple[Finding, ...] = ()
+        image: ImageInfo | None = None
+        if isinstance(request.photo, PhotoBytes):
+            inspection = inspect(request.photo.data, self._limits)
+            image, findings = inspection.info, inspection.findings
+        result = CheckResult(Judgement.of(findings), policy, self._detector.info, image)
+        if result.judgement.reasons:
+            return result
+        answer = await self._detector.detect(request.photo, _options(request.options, policy))
+        if isinstance(answer, PhotoRefused):
+            return replace(result, judgement=Judgement.of((*findings, refusal(answer.reason))), answer=answer)
+        evaluation = evaluate(policy, answer)
+        return replace(
+            result,
+            judgement=Judgement.of(findings + evaluation.findings),
+            answer=answer,
+            judged_face=evaluation.judged_face,
+            faces=evaluation.faces,
+        )
+
+
+def _options(asked: DetectOptions, policy: Policy) -> DetectOptions:
+    """Add what the policy needs to what the caller asked for."""
+    return replace(
+        asked,
+        max_face_num=max(asked.max_face_num, policy.face_rule.faces_needed),
+        need_face_attributes=asked.need_face_attributes or policy.needs_attributes,
+    )

@@ -1,0 +1,112 @@
+"""What can be told of a photo without decoding it: format by content, size from the header.
+
+The limits are DetectFace's own ("base64 no larger than 5M; long side at most 4000 px for jpg and 2000 px for other
+formats; short side at least 64 px; PNG, JPG, JPEG and BMP, no GIF"). A photo that breaks one is rejected here, before any
+detector is called and paid.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import dataclass
+from enum import StrEnum
+
+from PIL import Image
+
+from facequality.measure import Bound, refusal
+from facequality.model import Finding, Measure, Reason
+
+
+class Format(StrEnum):
+    """The formats that DetectFace takes."""
+
+    JPEG = "JPEG"
+    PNG = "PNG"
+    BMP = "BMP"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """Format and size of a photo: bytes, px."""
+
+    format: Format
+    size: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoLimits:
+    """DetectFace's limits: bytes and px, all inclusive."""
+
+    max_bytes: int = 3_932_160
+    """5 MiB of base64 are 5 * 1024 * 1024 * 3 / 4 raw bytes."""
+    max_long_side_jpeg: int = 4000
+    max_long_side_other: int = 2000
+    min_short_side: int = 64
+
+    def max_long_side(self, image_format: Format) -> int:
+        """Longest side allowed for a format, px."""
+        return self.max_long_side_jpeg if image_format is Format.JPEG else self.max_long_side_other
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What the header tells, and how it stands to the limits. ``info`` is None if the header could not be read."""
+
+    info: ImageInfo | None
+    findings: tuple[Finding, ...]
+
+
+UNREADABLE = (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, TypeError, EOFError, struct.error)
+"""What Pillow raises on broken or hostile files (measured by mutation)."""
+
+BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+"""What Pillow raises on far too many pixels; the second where warnings are errors."""
+
+# Signatures of formats that are images but not ones DetectFace takes: (offset, bytes).
+_OTHER_FORMATS: tuple[tuple[int, tuple[bytes, ...]], ...] = (
+    (0, (b"GIF87a", b"GIF89a")),
+    (0, (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")),  # TIFF, BigTIFF
+    (0, (b"\x00\x00\x01\x00", b"\x00\x00\x02\x00")),  # ICO, CUR
+    (0, (b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")),  # JPEG 2000
+    (0, (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n")),  # JPEG XL
+    (0, (b"8BPS",)),  # Photoshop
+    (8, (b"WEBP",)),
+    # ISO base media brands of HEIF and AVIF (ISO/IEC 23008-12, AV1 Image File Format).
+    (4, tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"))),
+    (4, (b"ftypavif", b"ftypavis")),
+)
+
+
+def inspect(data: bytes, limits: PhotoLimits) -> Inspection:
+    """Hold a photo's header against the limits. Never raises: whatever the bytes are, the answer is findings."""
+    size = Bound(maximum=limits.max_bytes).hold(Measure.IMAGE_BYTES, len(data))
+    if size.rejects:
+        return Inspection(None, (size,))
+    try:
+        info = _read_header(data)
+    except BOMB:
+        return Inspection(None, (size, refusal(Reason.IMAGE_RESOLUTION_TOO_HIGH)))
+    except UNREADABLE:
+        is_image = any(data.startswith(signatures, offset) for offset, signatures in _OTHER_FORMATS)
+        reason = Reason.IMAGE_FORMAT_UNSUPPORTED if is_image else Reason.IMAGE_UNDECODABLE
+        return Inspection(None, (size, refusal(reason)))
+    long_side = Bound(maximum=limits.max_long_side(info.format))
+    short_side = Bound(minimum=limits.min_short_side)
+    return Inspection(
+        info,
+        (
+            size,
+            long_side.hold(Measure.IMAGE_LONG_SIDE, max(info.width, info.height)),
+            short_side.hold(Measure.IMAGE_SHORT_SIDE, min(info.width, info.height)),
+        ),
+    )
+
+
+def _read_header(data: bytes) -> ImageInfo:
+    with Image.open(io.BytesIO(data), formats=tuple(Format)) as image:
+        # A phone's JPEG with a second picture in it (MPO) opens through the JPEG plugin under its own name.
+        name = "JPEG" if image.format == "MPO" else image.format
+        return ImageInfo(Format(name or ""), len(data), image.width, image.height)

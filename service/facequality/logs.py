@@ -1,0 +1,68 @@
+"""Structured logs: one JSON object a line on standard error, readable lines on a terminal.
+
+Never logged: image bytes, URI queries, Authorization, secrets, tokens.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+
+import structlog
+
+from facequality.gate import CheckResult
+from facequality.model import Detection, PhotoRefused
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+def configure(level: str) -> None:
+    """Set up the process's logging. ``level`` is one of LEVELS."""
+    threshold = getattr(logging, level.upper())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer,
+    ])  # fmt: skip
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
+    logging.captureWarnings(capture=True)
+    # Pillow warns of what hostile photos hold; the verdict says it better.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def note_check(result: CheckResult) -> None:
+    """Add a check's result to its call's log line."""
+    answer = result.answer
+    fields: dict[str, object] = {
+        "policy": result.policy.name,
+        "policy_revision": result.policy.revision,
+        "verdict": result.judgement.verdict.value,
+        "reasons": [reason.value for reason in result.judgement.reasons],
+        "detector": result.detector.name,
+        "detector_called": not result.saved_call,
+    }
+    if result.image is not None:
+        image = result.image
+        fields |= {"image_format": image.format.value, "image_bytes": image.size}
+        fields |= {"image_width": image.width, "image_height": image.height}
+    if isinstance(answer, Detection):
+        fields |= {"faces": len(answer.faces), "upstream_request_id": answer.request_id}
+    if isinstance(answer, PhotoRefused):
+        fields |= {"upstream_code": answer.upstream_code, "upstream_request_id": answer.request_id}
+    structlog.contextvars.bind_contextvars(**fields)

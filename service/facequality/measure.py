@@ -1,0 +1,159 @@
+"""Every measure as one row of a table: where it is read, which reason each side gives, and its unit and range.
+
+Code elsewhere only reads the table. A side without a reason cannot be bounded: asking for a largest score or a smallest
+number of masks means nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from facequality.model import (
+    BoundingBox,
+    Completeness,
+    Detection,
+    Face,
+    FaceAttributes,
+    FaceQuality,
+    Finding,
+    FindingStatus,
+    Measure,
+    Reason,
+)
+
+FaceReader = Callable[[Face, Detection], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureSpec:
+    """One row: ``low`` and ``high`` are the reasons below the minimum and above the maximum; None forbids that bound."""
+
+    low: Reason | None
+    high: Reason | None
+    lowest: float
+    highest: float
+    unit: str
+    read: FaceReader | None = None
+    """Reads it from a judged face; None for measures of the photo, which policies do not bound."""
+    needs_attributes: bool = False
+    is_flag: bool = False
+
+
+def _quality(get: Callable[[FaceQuality], float | None]) -> FaceReader:
+    return lambda face, _: None if face.quality is None else get(face.quality)
+
+
+def _part(get: Callable[[Completeness], float | None]) -> FaceReader:
+    return _quality(lambda quality: get(quality.completeness))
+
+
+def _attribute(get: Callable[[FaceAttributes], float | None]) -> FaceReader:
+    return lambda face, _: None if face.attributes is None else get(face.attributes)
+
+
+def _box(get: Callable[[BoundingBox, Detection], float | None]) -> FaceReader:
+    return lambda face, detection: get(face.box, detection)
+
+
+def _area_percent(box: BoundingBox, detection: Detection) -> float | None:
+    image = detection.image_width * detection.image_height
+    return 100 * box.area / image if image > 0 else None
+
+
+def _score(low: Reason, high: Reason | None, read: FaceReader) -> MeasureSpec:
+    return MeasureSpec(low, high, 0, 100, "", read)
+
+
+def _angle(reason: Reason, limit: float, read: FaceReader) -> MeasureSpec:
+    return MeasureSpec(reason, reason, -limit, limit, "°", read, needs_attributes=True)
+
+
+def _flag(low: Reason | None, high: Reason | None, get: Callable[[FaceAttributes], bool | None]) -> MeasureSpec:
+    return MeasureSpec(low, high, 0, 1, "", _attribute(get), needs_attributes=True, is_flag=True)
+
+
+_ANY = math.inf
+_M, _R = Measure, Reason
+
+MEASURES: MappingProxyType[Measure, MeasureSpec] = MappingProxyType(
+    {
+        _M.IMAGE_DECODABLE: MeasureSpec(_R.IMAGE_UNDECODABLE, None, 0, 1, "", is_flag=True),
+        _M.IMAGE_FORMAT: MeasureSpec(_R.IMAGE_FORMAT_UNSUPPORTED, None, 0, 1, "", is_flag=True),
+        _M.IMAGE_BYTES: MeasureSpec(None, _R.IMAGE_TOO_LARGE, 0, _ANY, "B"),
+        _M.IMAGE_LONG_SIDE: MeasureSpec(None, _R.IMAGE_RESOLUTION_TOO_HIGH, 0, _ANY, "px"),
+        _M.IMAGE_SHORT_SIDE: MeasureSpec(_R.IMAGE_RESOLUTION_TOO_LOW, None, 0, _ANY, "px"),
+        _M.FACE_COUNT: MeasureSpec(_R.NO_FACE, _R.MULTIPLE_FACES, 0, _ANY, ""),
+        _M.SECOND_FACE_AREA_PERCENT: MeasureSpec(None, _R.MULTIPLE_FACES, 0, 100, "%"),
+        _M.FACE_SIZE: MeasureSpec(_R.FACE_TOO_SMALL, None, 0, 4000, "px", _box(lambda box, _: box.size)),
+        _M.FACE_AREA_PERCENT: MeasureSpec(_R.FACE_TOO_SMALL, None, 0, 100, "%", _box(_area_percent)),
+        _M.SCORE: _score(_R.LOW_SCORE, None, _quality(lambda q: q.score)),
+        _M.SHARPNESS: _score(_R.TOO_BLURRY, None, _quality(lambda q: q.sharpness)),
+        _M.BRIGHTNESS: _score(_R.TOO_DARK, _R.TOO_BRIGHT, _quality(lambda q: q.brightness)),
+        _M.COMPLETENESS_EYEBROW: _score(_R.EYEBROW_OCCLUDED, None, _part(lambda c: c.eyebrow)),
+        _M.COMPLETENESS_EYE: _score(_R.EYE_OCCLUDED, None, _part(lambda c: c.eye)),
+        _M.COMPLETENESS_NOSE: _score(_R.NOSE_OCCLUDED, None, _part(lambda c: c.nose)),
+        _M.COMPLETENESS_CHEEK: _score(_R.CHEEK_OCCLUDED, None, _part(lambda c: c.cheek)),
+        _M.COMPLETENESS_MOUTH: _score(_R.MOUTH_OCCLUDED, None, _part(lambda c: c.mouth)),
+        _M.COMPLETENESS_CHIN: _score(_R.CHIN_OCCLUDED, None, _part(lambda c: c.chin)),
+        _M.PITCH: _angle(_R.POSE_PITCH, 90, _attribute(lambda a: a.pitch)),
+        _M.YAW: _angle(_R.POSE_YAW, 90, _attribute(lambda a: a.yaw)),
+        _M.ROLL: _angle(_R.POSE_ROLL, 180, _attribute(lambda a: a.roll)),
+        _M.MASK: _flag(None, _R.MASK_WORN, lambda a: a.mask),
+        _M.EYES_OPEN: _flag(_R.EYES_CLOSED, None, lambda a: a.eye_open),
+        _M.GLASSES: _flag(None, _R.GLASSES_WORN, lambda a: a.glass),
+        _M.HAT: _flag(None, _R.HAT_WORN, lambda a: a.hat),
+    }
+)
+
+FACE_MEASURES = tuple(measure for measure, spec in MEASURES.items() if spec.read is not None)
+"""The measures that a policy can bound."""
+
+QUALITY_MEASURES = tuple(
+    measure
+    for measure in FACE_MEASURES
+    if measure in (_M.SCORE, _M.SHARPNESS, _M.BRIGHTNESS) or measure.value.startswith("completeness.")
+)
+"""The nine numbers of FaceQualityInfo."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Inclusive bounds of one measure, in its unit; at least one of the two."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an empty or crossed bound."""
+        if self.minimum is None and self.maximum is None:
+            raise ValueError("a bound needs a minimum or a maximum")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"minimum {self.minimum:g} is over maximum {self.maximum:g}")
+
+    def hold(self, measure: Measure, observed: float | None, *, blocking: bool = True) -> Finding:
+        """Hold an observation against this bound. An absent or non-finite one is undetermined: never a pass."""
+        spec = MEASURES[measure]
+        status, reason = FindingStatus.PASS, None
+        if observed is None or not math.isfinite(observed):
+            observed, status, reason = None, FindingStatus.UNDETERMINED, Reason.MEASUREMENT_MISSING
+        elif self.minimum is not None and observed < self.minimum:
+            status, reason = FindingStatus.FAIL, spec.low
+        elif self.maximum is not None and observed > self.maximum:
+            status, reason = FindingStatus.FAIL, spec.high
+        return Finding(measure, observed, self.minimum, self.maximum, status, blocking, reason)
+
+
+_MEASURE_OF_REFUSAL = {
+    reason: measure for measure, spec in reversed(list(MEASURES.items())) for reason in (spec.low, spec.high) if reason
+}
+
+
+def refusal(reason: Reason) -> Finding:
+    """Make the finding of a photo that was refused for a reason without a number being measured."""
+    measure = _MEASURE_OF_REFUSAL[reason]
+    observed = 0.0 if MEASURES[measure].is_flag or reason is Reason.NO_FACE else None
+    minimum = 1.0 if observed == 0.0 else None
+    return Finding(measure, observed, minimum, None, FindingStatus.FAIL, reason=reason)

@@ -1,0 +1,159 @@
+"""Prometheus metrics. The RPC side has the names and spellings of go-grpc-middleware, which stock dashboards know.
+
+Label values come from closed sets only: policies served, enums of the contract, gRPC codes. Series exist from the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import grpc
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+from facequality import __version__
+from facequality.detector import DetectorInfo
+from facequality.detectors.observed import DetectorCall, Outcome
+from facequality.gate import CheckResult
+from facequality.measure import FACE_MEASURES, MEASURES, QUALITY_MEASURES
+from facequality.model import Finding, Measure, Reason, Verdict
+from facequality.policy import PolicySet
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2.5, 5, 10)
+QUALITY_POINTS = tuple(range(10, 101, 10))
+FACE_PIXELS = (34, 60, 80, 100, 150, 200, 300, 500, 1000, 2000)
+DEGREES = (-30, -20, -15, -10, -5, 0, 5, 10, 15, 20, 30)
+
+NEAR = 5.0
+"""A finding is near its threshold within this margin, in the measure's unit (points, degrees, px)."""
+
+_SPELLINGS = {code: "".join(word.capitalize() for word in code.name.split("_")) for code in grpc.StatusCode}
+_SPELLINGS |= {grpc.StatusCode.OK: "OK", grpc.StatusCode.CANCELLED: "Canceled"}
+
+_POSES = (Measure.PITCH, Measure.YAW, Measure.ROLL)
+
+
+class Metrics:
+    """Every metric of the process, in one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register them; ``registry`` must not hold another instance's."""
+        disable_created_metrics()
+        call = ("grpc_type", "grpc_service", "grpc_method")
+
+        def counter(name: str, text: str, labels: Iterable[str] = ()) -> Counter:
+            return Counter(name, text, labels, registry=registry)
+
+        def histogram(name: str, text: str, labels: Iterable[str], buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(name, text, labels, buckets=buckets, registry=registry)
+
+        def gauge(name: str, text: str, labels: Iterable[str] = ()) -> Gauge:
+            return Gauge(name, text, labels, registry=registry)
+
+        self.started = counter("grpc_server_started_total", "RPCs started.", call)
+        self.handled = counter("grpc_server_handled_total", "RPCs completed, by code.", (*call, "grpc_code"))
+        self.received = counter("grpc_server_msg_received_total", "Messages received.", call)
+        self.sent = counter("grpc_server_msg_sent_total", "Messages sent.", call)
+        self.handling = histogram("grpc_server_handling_seconds", "Seconds until an RPC completed.", call, SECONDS)
+
+        self.in_flight = gauge("facequality_in_flight_calls", "RPCs in progress, health checks aside.")
+        self.checks = counter("facequality_checks_total", "Photos judged.", ("policy", "verdict"))
+        self.rejections = counter("facequality_rejections_total", "Reasons of rejections.", ("policy", "reason"))
+        self.near = counter(
+            "facequality_near_threshold_total",
+            f"Findings within {NEAR:g} points, degrees or px of a bound.",
+            ("policy", "measure", "status"),
+        )
+        self.quality = histogram(
+            "facequality_quality_score", "Quality of judged faces, 0-100.", ("measure",), QUALITY_POINTS
+        )
+        self.face_size = histogram("facequality_face_size_pixels", "Shorter side of judged faces.", (), FACE_PIXELS)
+        self.pose = histogram("facequality_pose_degrees", "Pose of judged faces.", ("measure",), DEGREES)
+        self.detector_calls = counter(
+            "facequality_detector_requests_total", "Detector calls by class of outcome.", ("detector", "outcome")
+        )
+        self.detector_seconds = histogram(
+            "facequality_detector_seconds", "Seconds a detector call took.", ("detector",), SECONDS
+        )
+        self.paid = counter("facequality_paid_calls_total", "Detector calls that the vendor bills.", ("detector",))
+        self.saved = counter("facequality_saved_calls_total", "Detector calls saved.", ("cause",))
+        self.saved.labels("local_rejection")
+        self.policy_info = gauge("facequality_policy_info", "Served policies.", ("policy", "revision", "is_default"))
+        self.build_info = gauge("facequality_build_info", "Version and detector.", ("version", "detector"))
+        for measure in QUALITY_MEASURES:
+            self.quality.labels(measure.value)
+        for measure in _POSES:
+            self.pose.labels(measure.value)
+
+    def serve_method(self, grpc_type: str, service: str, method: str) -> None:
+        """Create a method's series at 0."""
+        labels = (grpc_type, service, method)
+        for metric in (self.started, self.received, self.sent, self.handling):
+            metric.labels(*labels)
+        for spelling in _SPELLINGS.values():
+            self.handled.labels(*labels, spelling)
+
+    def serve_policies(self, policies: PolicySet) -> None:
+        """Create the served policies' series at 0 and state their revisions."""
+        self.policy_info.clear()
+        for policy in policies.policies.values():
+            is_default = "true" if policy.name == policies.default else "false"
+            self.policy_info.labels(policy.name, policy.revision, is_default).set(1)
+            for verdict in Verdict:
+                self.checks.labels(policy.name, verdict.value)
+            for reason in Reason:
+                self.rejections.labels(policy.name, reason.value)
+            for measure in policy.bounds:
+                for status in ("PASS", "FAIL"):
+                    self.near.labels(policy.name, measure.value, status)
+
+    def serve_detector(self, detector: DetectorInfo) -> None:
+        """Create the live detector's series at 0."""
+        self.build_info.labels(__version__, detector.name).set(1)
+        self.detector_seconds.labels(detector.name)
+        if detector.paid:
+            self.paid.labels(detector.name)
+        for outcome in Outcome:
+            self.detector_calls.labels(detector.name, outcome.value)
+
+    def observe_rpc_start(self, grpc_type: str, service: str, method: str) -> None:
+        """An RPC's first message is there."""
+        self.started.labels(grpc_type, service, method).inc()
+        self.received.labels(grpc_type, service, method).inc()
+
+    def observe_rpc_end(self, grpc_type: str, service: str, method: str, code: grpc.StatusCode, seconds: float) -> None:
+        """An RPC is complete."""
+        self.handled.labels(grpc_type, service, method, _SPELLINGS[code]).inc()
+        self.handling.labels(grpc_type, service, method).observe(seconds)
+        if code is grpc.StatusCode.OK:
+            self.sent.labels(grpc_type, service, method).inc()
+
+    def observe_check(self, result: CheckResult) -> None:
+        """A photo was judged."""
+        policy = result.policy.name
+        self.checks.labels(policy, result.judgement.verdict.value).inc()
+        for reason in result.judgement.reasons:
+            self.rejections.labels(policy, reason.value).inc()
+        if result.saved_call:
+            self.saved.labels("local_rejection").inc()
+        for finding in result.judgement.findings:
+            self._observe_finding(policy, finding)
+
+    def observe_detector_call(self, call: DetectorCall) -> None:
+        """A detector call ended."""
+        self.detector_calls.labels(call.detector.name, call.outcome.value).inc()
+        self.detector_seconds.labels(call.detector.name).observe(call.seconds)
+        if call.detector.paid:
+            self.paid.labels(call.detector.name).inc()
+
+    def _observe_finding(self, policy: str, finding: Finding) -> None:
+        measure, value, margin = finding.measure, finding.observed, finding.margin
+        if measure not in FACE_MEASURES or value is None:
+            return
+        if measure in QUALITY_MEASURES:
+            self.quality.labels(measure.value).observe(value)
+        elif measure is Measure.FACE_SIZE:
+            self.face_size.observe(value)
+        elif measure in _POSES:
+            self.pose.labels(measure.value).observe(value)
+        if margin is not None and abs(margin) <= NEAR and not MEASURES[measure].is_flag:
+            self.near.labels(policy, measure.value, finding.status.value).inc()

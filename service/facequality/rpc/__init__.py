@@ -1,0 +1,1 @@
+"""The gRPC shell: translation, status, interceptors, server."""

@@ -1,0 +1,73 @@
+"""The gRPC servers: the service with health and reflection, and a health server of its own where asked for."""
+
+from __future__ import annotations
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from facequality.metrics import Metrics
+from facequality.rpc.interceptors import AroundInterceptor, ParsingInterceptor, access_log, errors, metrics_around
+from facequality.rpc.servicer import FaceQualityServicer
+from facequality.v1 import face_quality_service_pb2 as pb
+from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
+
+SERVICE = pb.DESCRIPTOR.services_by_name["FaceQualityService"]
+READINESS = ("", SERVICE.full_name)
+"""Health names that drop on SIGTERM. They never depend on the vendor."""
+LIVENESS = "liveness"
+"""Health name that stands as long as the process does."""
+
+MAX_RECEIVE_BYTES = 8 * 1024 * 1024
+"""Larger than the largest legal photo, so that one over the limit gets its verdict; beyond it gRPC itself refuses."""
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
+    # Otherwise a second server binds the same port and takes half the calls.
+    ("grpc.so_reuseport", 0),
+)
+
+
+class Health:
+    """The three health names of one process, served on one or more ports."""
+
+    def __init__(self) -> None:
+        """Start as alive but not ready."""
+        self.servicer = health.aio.HealthServicer()
+
+    async def set_ready(self, *, ready: bool) -> None:
+        """Raise or drop readiness; liveness stands."""
+        status = health_pb2.HealthCheckResponse
+        await self.servicer.set(LIVENESS, status.SERVING)
+        for name in READINESS:
+            await self.servicer.set(name, status.SERVING if ready else status.NOT_SERVING)
+
+
+def build_server(
+    servicer: FaceQualityServicer, health_state: Health, metrics: Metrics, *, with_reflection: bool
+) -> grpc.aio.Server:
+    """Make the main server, without a port yet."""
+    server = grpc.aio.server(
+        interceptors=[
+            AroundInterceptor(metrics_around(metrics)),
+            AroundInterceptor(access_log),
+            AroundInterceptor(errors),
+            ParsingInterceptor(),
+        ],
+        options=_OPTIONS,
+    )
+    pb_grpc.add_FaceQualityServiceServicer_to_server(servicer, server)
+    health_pb2_grpc.add_HealthServicer_to_server(health_state.servicer, server)
+    names = [SERVICE.full_name, health.SERVICE_NAME]
+    if with_reflection:
+        reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
+    for method in SERVICE.methods:
+        metrics.serve_method("unary", SERVICE.full_name, method.name)
+    return server
+
+
+def build_health_server(health_state: Health) -> grpc.aio.Server:
+    """Make a server of grpc.health.v1 alone, without a port yet."""
+    server = grpc.aio.server(options=_OPTIONS)
+    health_pb2_grpc.add_HealthServicer_to_server(health_state.servicer, server)
+    return server

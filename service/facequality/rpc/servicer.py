@@ -1,0 +1,59 @@
+"""The service: translation and the call's time budget, nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, TypeAlias
+
+import grpc
+
+from facequality.errors import DeadlineExceeded
+from facequality.gate import CheckResult, Gate
+from facequality.rpc.translation import to_policy, to_request, to_response
+from facequality.v1 import face_quality_service_pb2 as pb
+from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
+
+MARGIN_SECONDS = 0.02
+"""The gate stops this long before the caller's own deadline, so that the details arrive."""
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class FaceQualityServicer(pb_grpc.FaceQualityServiceServicer):
+    """Answers FaceQualityService by a gate."""
+
+    def __init__(self, gate: Gate, deadline_seconds: float) -> None:
+        """``deadline_seconds``: budget of a call without a deadline, and upper bound of one with."""
+        self._gate = gate
+        self._deadline_seconds = deadline_seconds
+
+    async def CheckFaceQuality(self, request: pb.CheckFaceQualityRequest, context: Context) -> pb.CheckFaceQualityResponse:
+        """Judge one photo."""
+        return to_response(await self._within_budget(request, context))
+
+    async def GetPolicy(self, request: pb.GetPolicyRequest, context: Context) -> pb.GetPolicyResponse:
+        """Show one policy."""
+        served = self._gate.policies
+        return pb.GetPolicyResponse(policy=to_policy(served.get(request.name), served, self._gate.detector))
+
+    async def ListPolicies(self, request: pb.ListPoliciesRequest, context: Context) -> pb.ListPoliciesResponse:
+        """Show every policy."""
+        served = self._gate.policies
+        return pb.ListPoliciesResponse(
+            policies=[to_policy(served.policies[name], served, self._gate.detector) for name in sorted(served.policies)],
+            default_policy=served.default,
+        )
+
+    async def _within_budget(self, request: pb.CheckFaceQualityRequest, context: Context) -> CheckResult:
+        remaining = context.time_remaining()
+        budget = self._deadline_seconds
+        if remaining is not None:
+            budget = min(budget, max(0.0, remaining - MARGIN_SECONDS))
+        timer = asyncio.timeout(budget)
+        try:
+            async with timer:
+                return await self._gate.check(to_request(request))
+        except TimeoutError as error:
+            if timer.expired():
+                raise DeadlineExceeded(budget) from error
+            raise

@@ -1,0 +1,183 @@
+"""Between the contract's messages and the gate's values. Nothing is decided here but whether a request is well formed."""
+
+from __future__ import annotations
+
+from google.protobuf import timestamp_pb2
+
+from facequality import model
+from facequality.detector import DetectorInfo
+from facequality.errors import ErrorReason, InvalidRequest
+from facequality.gate import CheckRequest, CheckResult
+from facequality.guidance import GUIDANCE
+from facequality.policy import Policy, PolicySet
+from facequality.v1 import detection_pb2, face_quality_service_pb2, policy_pb2, verdict_pb2
+
+MAX_FACE_NUM = 120
+MIN_FACE_SIZES = (20, 34)
+FACE_MODEL_VERSIONS = ("2.0", "3.0")
+
+# Enum values are given by their names, which the gate's enums share with the contract's.
+
+
+def to_request(message: face_quality_service_pb2.CheckFaceQualityRequest) -> CheckRequest:
+    """Translate a request.
+
+    Raises:
+        InvalidRequest: there is no photo, or an option is out of its range.
+    """
+    return CheckRequest(_photo(message), message.policy, _options(message.options))
+
+
+def _photo(message: face_quality_service_pb2.CheckFaceQualityRequest) -> model.Photo:
+    kind = message.WhichOneof("photo")
+    if kind is None:
+        raise InvalidRequest.field(ErrorReason.PARAMETER_MISSING, "photo", "give the photo as image (bytes) or uri")
+    if kind == "image":
+        if not message.image:
+            raise InvalidRequest.field(ErrorReason.IMAGE_EMPTY, "image", "has no bytes")
+        return model.PhotoBytes(message.image)
+    if not message.uri:
+        raise InvalidRequest.field(ErrorReason.URL_INVALID, "uri", "is empty")
+    return model.PhotoUri(message.uri)
+
+
+def _options(message: face_quality_service_pb2.DetectOptions) -> model.DetectOptions:
+    defaults = model.DetectOptions()
+    faces = message.max_face_num if message.HasField("max_face_num") else defaults.max_face_num
+    if not 1 <= faces <= MAX_FACE_NUM:
+        what = f"{faces} is not in 1..{MAX_FACE_NUM}"
+        raise InvalidRequest.field(ErrorReason.FACE_NUM_LIMIT, "options.max_face_num", what)
+    size = message.min_face_size if message.HasField("min_face_size") else defaults.min_face_size
+    if size not in MIN_FACE_SIZES:
+        raise InvalidRequest.field(ErrorReason.PARAMETER_INVALID, "options.min_face_size", f"{size} is not 20 or 34")
+    version = message.face_model_version or defaults.face_model_version
+    if version not in FACE_MODEL_VERSIONS:
+        what = f"{version[:32]!r} is not '2.0' or '3.0'"
+        raise InvalidRequest.field(ErrorReason.PARAMETER_INVALID, "options.face_model_version", what)
+    return model.DetectOptions(faces, size, version, message.need_rotate_detection, message.need_face_attributes)
+
+
+def to_response(result: CheckResult) -> face_quality_service_pb2.CheckFaceQualityResponse:
+    """Translate a check's result."""
+    answer = result.answer
+    response = face_quality_service_pb2.CheckFaceQualityResponse(
+        verdict=f"VERDICT_{result.judgement.verdict.name}",
+        reasons=[f"REASON_{reason.name}" for reason in result.judgement.reasons],
+        findings=[_finding(finding) for finding in result.judgement.findings],
+        judged_face=result.judged_face,
+        policy=result.policy.name,
+        policy_revision=result.policy.revision,
+        detector=_detector(result.detector),
+    )
+    if isinstance(answer, model.Detection):
+        response.detection.CopyFrom(_detection(answer, result.faces))
+        response.upstream_request_id = answer.request_id
+    elif answer is not None:
+        response.upstream_request_id = answer.request_id
+        response.upstream_code = answer.upstream_code
+    return response
+
+
+def to_policy(policy: Policy, served: PolicySet, detector: DetectorInfo) -> policy_pb2.Policy:
+    """Translate a policy as it is served with the live detector."""
+    load_time = timestamp_pb2.Timestamp()
+    load_time.FromDatetime(served.loaded_at)
+    return policy_pb2.Policy(
+        name=policy.name,
+        revision=policy.revision,
+        description=policy.description,
+        face_rule=f"FACE_RULE_{policy.face_rule.name}",
+        bounds=[
+            policy_pb2.Bound(
+                measure=f"MEASURE_{measure.name}",
+                min=bound.minimum,
+                max=bound.maximum,
+                blocking=measure not in policy.advisory,
+            )
+            for measure, bound in policy.bounds.items()
+        ],
+        source=served.source,
+        load_time=load_time,
+        unavailable_measures=[f"MEASURE_{measure.name}" for measure in policy.unavailable(detector.measures)],
+    )
+
+
+def _detector(info: DetectorInfo) -> face_quality_service_pb2.DetectorInfo:
+    return face_quality_service_pb2.DetectorInfo(name=info.name, cloud_calibrated=info.cloud_calibrated)
+
+
+def _finding(finding: model.Finding) -> verdict_pb2.Finding:
+    return verdict_pb2.Finding(
+        measure=f"MEASURE_{finding.measure.name}",
+        observed=finding.observed,
+        min=finding.minimum,
+        max=finding.maximum,
+        margin=finding.margin,
+        status=f"FINDING_STATUS_{finding.status.name}",
+        blocking=finding.blocking,
+        reason=f"REASON_{finding.reason.name}" if finding.reason is not None else None,
+        guidance=GUIDANCE[finding.reason] if finding.reason is not None else None,
+    )
+
+
+def _judgement(judgement: model.Judgement) -> verdict_pb2.FaceJudgement:
+    return verdict_pb2.FaceJudgement(
+        verdict=f"VERDICT_{judgement.verdict.name}",
+        reasons=[f"REASON_{reason.name}" for reason in judgement.reasons],
+        findings=[_finding(finding) for finding in judgement.findings],
+    )
+
+
+def _detection(detection: model.Detection, judgements: tuple[model.Judgement | None, ...]) -> detection_pb2.Detection:
+    return detection_pb2.Detection(
+        image_width=detection.image_width,
+        image_height=detection.image_height,
+        faces=[_face(face, judged) for face, judged in zip(detection.faces, judgements, strict=True)],
+        face_model_version=detection.face_model_version,
+        request_id=detection.request_id,
+    )
+
+
+def _face(face: model.Face, judgement: model.Judgement | None) -> detection_pb2.Face:
+    box = face.box
+    return detection_pb2.Face(
+        box=detection_pb2.BoundingBox(x=box.x, y=box.y, width=box.width, height=box.height),
+        quality=_quality(face.quality) if face.quality is not None else None,
+        attributes=_attributes(face.attributes) if face.attributes is not None else None,
+        judgement=_judgement(judgement) if judgement is not None else None,
+    )
+
+
+def _quality(quality: model.FaceQuality) -> detection_pb2.FaceQuality:
+    parts = quality.completeness
+    return detection_pb2.FaceQuality(
+        score=quality.score,
+        sharpness=quality.sharpness,
+        brightness=quality.brightness,
+        completeness=detection_pb2.Completeness(
+            eyebrow=parts.eyebrow,
+            eye=parts.eye,
+            nose=parts.nose,
+            cheek=parts.cheek,
+            mouth=parts.mouth,
+            chin=parts.chin,
+        ),
+    )
+
+
+def _attributes(attributes: model.FaceAttributes) -> detection_pb2.FaceAttributes:
+    hair = attributes.hair
+    return detection_pb2.FaceAttributes(
+        gender=attributes.gender,
+        age=attributes.age,
+        expression=attributes.expression,
+        glass=attributes.glass,
+        pitch=attributes.pitch,
+        yaw=attributes.yaw,
+        roll=attributes.roll,
+        beauty=attributes.beauty,
+        hat=attributes.hat,
+        mask=attributes.mask,
+        eye_open=attributes.eye_open,
+        hair=detection_pb2.Hair(length=hair.length, bang=hair.bang, color=hair.color) if hair is not None else None,
+    )

@@ -1,0 +1,1 @@
+"""Generated from proto/facequality/v1: never edited; `make proto` writes it."""

@@ -1,0 +1,33 @@
+"""Request ids and trace contexts."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facequality.correlation import correlate
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def test_ids_are_taken() -> None:
+    """As they are."""
+    ids = correlate([("x-request-id", "order-17"), ("traceparent", TRACE)])
+    assert (ids.request_id, ids.traceparent) == ("order-17", TRACE)
+
+
+@pytest.mark.parametrize("given_id", ["", "a b", "x" * 129, "line\nbreak", "é"])
+def test_a_malformed_id_is_replaced(given_id: str) -> None:
+    """It would end up in logs."""
+    assert uuid.UUID(correlate([("x-request-id", given_id)]).request_id)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["x-request-id", "traceparent"]), st.text() | st.binary())))
+def test_any_metadata_gives_ids(metadata: list[tuple[str, str | bytes]]) -> None:
+    """Never raises; a trace context is well formed or absent."""
+    ids = correlate(metadata)
+    assert 1 <= len(ids.request_id) <= 128
+    assert ids.traceparent is None or len(ids.traceparent) == len(TRACE)

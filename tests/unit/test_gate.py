@@ -1,0 +1,152 @@
+"""The use case, with a recording detector."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from facequality.detector import DetectorInfo
+from facequality.errors import ErrorReason, PolicyNotFound, UpstreamFault
+from facequality.gate import CheckRequest, CheckResult, Gate
+from facequality.model import (
+    Detection,
+    DetectOptions,
+    Measure,
+    Photo,
+    PhotoBytes,
+    PhotoRefused,
+    PhotoUri,
+    Reason,
+    Verdict,
+)
+from facequality.policy import PRESETS, PolicySet, built_in
+from tests import photos
+from tests.detections import EXAMPLE_2
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+PHOTO = PhotoBytes(photos.encode(photos.cat(), "JPEG"))
+
+
+class RecordingDetector:
+    """Answers one thing and remembers what it was asked."""
+
+    info = DetectorInfo("recording", frozenset(Measure), paid=True, cloud_calibrated=True)
+
+    def __init__(self, answer: Detection | PhotoRefused | Exception) -> None:
+        self.answer = answer
+        self.calls: list[tuple[Photo, DetectOptions]] = []
+
+    async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
+        self.calls.append((photo, options))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    async def aclose(self) -> None:
+        pass
+
+
+def gate_with(detector: RecordingDetector, seen: list[CheckResult] | None = None) -> Gate:
+    served = built_in(NOW)
+    return Gate(lambda: served, detector, observers=(seen.append,) if seen is not None else ())
+
+
+async def test_a_photo_goes_through() -> None:
+    """Detector asked once, answer kept whole, the observer told."""
+    seen: list[CheckResult] = []
+    detector = RecordingDetector(EXAMPLE_2)
+    result = await gate_with(detector, seen).check(CheckRequest(PHOTO, "loose"))
+    assert result.judgement.verdict is Verdict.ACCEPTED
+    assert result.answer is EXAMPLE_2
+    assert [finding.measure for finding in result.judgement.findings[:4]] == [
+        Measure.IMAGE_BYTES,
+        Measure.IMAGE_LONG_SIDE,
+        Measure.IMAGE_SHORT_SIDE,
+        Measure.FACE_COUNT,
+    ]
+    assert seen == [result]
+    assert len(detector.calls) == 1
+
+
+@pytest.mark.parametrize("data", [b"", b"junk", b"GIF89a......", b"\x00" * 4_000_000])
+async def test_a_photo_that_breaks_a_limit_is_never_paid_for(data: bytes) -> None:
+    """The detector is not called, and the result says so."""
+    detector = RecordingDetector(EXAMPLE_2)
+    result = await gate_with(detector).check(CheckRequest(PhotoBytes(data)))
+    assert result.judgement.verdict is Verdict.REJECTED
+    assert result.saved_call
+    assert detector.calls == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "asked", "faces", "attributes"),
+    [
+        ("loose", DetectOptions(), 1, False),
+        ("normal", DetectOptions(), 2, False),
+        ("enroll", DetectOptions(max_face_num=7), 7, False),
+        ("loose", DetectOptions(need_face_attributes=True), 1, True),
+        ("strict", DetectOptions(), 2, True),
+    ],
+)
+async def test_the_policy_adds_what_it_needs_and_nothing_else(
+    policy: str, asked: DetectOptions, faces: int, attributes: bool
+) -> None:
+    """Faces for its rule, attributes for its bounds; sizes are judged by the gate, never sent."""
+    detector = RecordingDetector(EXAMPLE_2)
+    await gate_with(detector).check(CheckRequest(PHOTO, policy, asked))
+    ((_, options),) = detector.calls
+    assert options.max_face_num == faces
+    assert options.need_face_attributes is attributes
+    assert options.min_face_size == 34
+
+
+async def test_a_photo_that_the_detector_refused_is_a_verdict() -> None:
+    """With the vendor's code and the reason's own measure."""
+    refused = PhotoRefused(Reason.FACE_TOO_SMALL, "FailedOperation.FaceSizeTooSmall", "id")
+    result = await gate_with(RecordingDetector(refused)).check(CheckRequest(PHOTO))
+    assert result.judgement.reasons == (Reason.FACE_TOO_SMALL,)
+    assert result.judgement.findings[-1].measure is Measure.FACE_SIZE
+    assert result.judgement.findings[-1].observed is None
+    assert not result.saved_call
+
+
+@pytest.mark.parametrize("reason", Reason)
+async def test_every_reason_can_be_a_refusal_but_the_missing_measurement(reason: Reason) -> None:
+    """The table of measures knows where each reason belongs."""
+    if reason is Reason.MEASUREMENT_MISSING:
+        return
+    result = await gate_with(RecordingDetector(PhotoRefused(reason))).check(CheckRequest(PHOTO))
+    assert result.judgement.reasons == (reason,)
+
+
+async def test_a_uri_has_no_header_to_inspect() -> None:
+    """It goes to the detector as it is."""
+    detector = RecordingDetector(EXAMPLE_2)
+    result = await gate_with(detector).check(CheckRequest(PhotoUri("https://x.example/a.jpg")))
+    assert result.image is None
+    assert result.judgement.findings[0].measure is Measure.FACE_COUNT
+
+
+async def test_errors_pass_and_nothing_is_observed() -> None:
+    """A check that did not end in a verdict is none."""
+    seen: list[CheckResult] = []
+    gate = gate_with(RecordingDetector(UpstreamFault(ErrorReason.UPSTREAM_NETWORK, "gone")), seen)
+    with pytest.raises(UpstreamFault):
+        await gate.check(CheckRequest(PHOTO))
+    with pytest.raises(PolicyNotFound):
+        await gate.check(CheckRequest(PHOTO, "nope"))
+    assert seen == []
+
+
+async def test_one_policy_snapshot_per_check() -> None:
+    """A reload in the middle of a check does not mix two sets."""
+    snapshots = iter([built_in(NOW), PolicySet({"x": PRESETS["strict"]}, "x", "file", NOW)])
+    gate = Gate(lambda: next(snapshots), RecordingDetector(EXAMPLE_2))
+    assert (await gate.check(CheckRequest(PHOTO, "loose"))).policy is PRESETS["loose"]
+
+
+def test_photos_stay_out_of_reprs() -> None:
+    """Bytes and URIs end up in no log by accident."""
+    assert "secret" not in repr(CheckRequest(PhotoBytes(b"secret")))
+    assert "secret" not in repr(CheckRequest(PhotoUri("https://x/?token=secret")))

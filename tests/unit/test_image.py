@@ -1,0 +1,135 @@
+"""What is told of a photo by its header."""
+
+from __future__ import annotations
+
+import io
+import random
+import struct
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from facequality.image import Format, Inspection, PhotoLimits, inspect
+from facequality.model import Judgement, Reason, Verdict
+from tests.photos import encode
+
+LIMITS = PhotoLimits()
+R = Reason
+
+
+def reasons(inspection: Inspection) -> tuple[Reason, ...]:
+    return Judgement.of(inspection.findings).reasons
+
+
+def blank(width: int, height: int, image_format: str = "PNG", mode: str = "RGB", **options: object) -> bytes:
+    return encode(Image.new(mode, (width, height)), image_format, **options)
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    """A PNG whose header claims a size; it has no pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + chunk + b"\x00\x00\x00\x00IDAT5\xaf\x06\x1e"
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (blank(64, 64), ()),
+        (blank(63, 64), (R.IMAGE_RESOLUTION_TOO_LOW,)),
+        (blank(2000, 64), ()),
+        (blank(2001, 64), (R.IMAGE_RESOLUTION_TOO_HIGH,)),
+        (blank(64, 2001, "BMP"), (R.IMAGE_RESOLUTION_TOO_HIGH,)),
+        (blank(4000, 64, "JPEG"), ()),
+        (blank(4001, 64, "JPEG"), (R.IMAGE_RESOLUTION_TOO_HIGH,)),
+        (blank(4001, 63, "JPEG"), (R.IMAGE_RESOLUTION_TOO_HIGH, R.IMAGE_RESOLUTION_TOO_LOW)),
+        (png_claiming(12_000, 12_000), (R.IMAGE_RESOLUTION_TOO_HIGH,)),
+        (png_claiming(60_000, 60_000), (R.IMAGE_RESOLUTION_TOO_HIGH,)),
+        (blank(100, 100, "GIF", "P"), (R.IMAGE_FORMAT_UNSUPPORTED,)),
+        (blank(100, 100, "WEBP"), (R.IMAGE_FORMAT_UNSUPPORTED,)),
+        (blank(100, 100, "TIFF"), (R.IMAGE_FORMAT_UNSUPPORTED,)),
+        (blank(64, 64, "ICO"), (R.IMAGE_FORMAT_UNSUPPORTED,)),
+        (blank(100, 100, "JPEG2000"), (R.IMAGE_FORMAT_UNSUPPORTED,)),
+        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00", (R.IMAGE_FORMAT_UNSUPPORTED,)),
+        (b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00", (R.IMAGE_FORMAT_UNSUPPORTED,)),
+        (b"", (R.IMAGE_UNDECODABLE,)),
+        (b"not an image", (R.IMAGE_UNDECODABLE,)),
+        (b"%PDF-1.7", (R.IMAGE_UNDECODABLE,)),
+        (b"\xff\xd8\xff", (R.IMAGE_UNDECODABLE,)),
+        (b"\x89PNG\r\n\x1a\n", (R.IMAGE_UNDECODABLE,)),
+        (b"BM", (R.IMAGE_UNDECODABLE,)),
+    ],
+)
+def test_limits_are_the_vendors(data: bytes, expected: tuple[Reason, ...]) -> None:
+    """Each limit, at its edge and beyond."""
+    assert reasons(inspect(data, LIMITS)) == expected
+
+
+def test_the_largest_photo_is_5_mib_of_base64() -> None:
+    """3,932,160 bytes pass, one more does not, and is not even opened."""
+    photo = blank(64, 64, "JPEG")
+    fits = photo + b"\x00" * (3_932_160 - len(photo))
+    assert reasons(inspect(fits, LIMITS)) == ()
+    over = inspect(fits + b"\x00", LIMITS)
+    assert reasons(over) == (R.IMAGE_TOO_LARGE,)
+    assert over.info is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "image_format"),
+    [("CMYK", "JPEG"), ("L", "JPEG"), ("I;16", "PNG"), ("P", "PNG"), ("RGBA", "PNG"), ("LA", "PNG"), ("1", "BMP")],
+)
+def test_every_kind_of_pixel_tells_its_size(mode: str, image_format: str) -> None:
+    """CMYK, grey, 16 bits, palette, alpha, bilevel."""
+    info = inspect(blank(100, 80, image_format, mode), LIMITS).info
+    assert info is not None
+    assert (info.format, info.width, info.height) == (Format(image_format), 100, 80)
+
+
+def test_a_phones_two_picture_jpeg_is_a_jpeg() -> None:
+    """MPO is JPEG with more behind it."""
+    stream = io.BytesIO()
+    first, second = Image.new("RGB", (100, 80)), Image.new("RGB", (100, 80), "red")
+    first.save(stream, "MPO", save_all=True, append_images=[second])
+    info = inspect(stream.getvalue(), LIMITS).info
+    assert info is not None
+    assert info.format is Format.JPEG
+
+
+def test_the_name_does_not_matter() -> None:
+    """A GIF is a GIF whatever it is called: the format is told by content alone."""
+    gif = blank(100, 100, "GIF", "P")
+    finding = inspect(gif, LIMITS).findings[-1]
+    assert finding.observed == 0
+    assert finding.minimum == 1
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_give_a_verdict(data: bytes) -> None:
+    """Inspection never raises."""
+    assert Judgement.of(inspect(data, LIMITS).findings).verdict is Verdict.REJECTED
+
+
+@given(st.sampled_from(["JPEG", "PNG", "BMP"]), st.data())
+def test_any_mutation_of_a_photo_gives_findings(image_format: str, data: st.DataObject) -> None:
+    """Headers with flipped, cut and doubled bytes."""
+    photo = bytearray(blank(70, 70, image_format))
+    for _ in range(data.draw(st.integers(1, 8))):
+        photo[data.draw(st.integers(0, min(len(photo) - 1, 200)))] = data.draw(st.integers(0, 255))
+    end = data.draw(st.integers(0, len(photo)))
+    assert inspect(bytes(photo[:end]), LIMITS).findings
+
+
+def test_ten_thousand_mutated_headers_give_findings() -> None:
+    """Seeded, so that a failure comes back."""
+    seeded = random.Random(0)
+    originals = [blank(70, 70, f) for f in ("JPEG", "PNG", "BMP")] + [blank(70, 70, "PNG", "P")]
+    for _ in range(10_000):
+        photo = bytearray(seeded.choice(originals))
+        for _ in range(seeded.randint(1, 12)):
+            photo[seeded.randrange(min(len(photo), 300))] = seeded.randrange(256)
+        cut = seeded.randint(0, len(photo)) if seeded.random() < 0.3 else len(photo)
+        assert inspect(bytes(photo[:cut]), LIMITS).findings

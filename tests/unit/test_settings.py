@@ -1,0 +1,85 @@
+"""Settings from the environment."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from facequality import settings
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith(("FACEQUALITY_", "TENCENTCLOUD_")):
+            monkeypatch.delenv(name)
+
+
+def load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> settings.Settings:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return settings.load()
+
+
+def test_the_defaults_are_the_contracts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing set: the embedded engine on the documented ports."""
+    loaded = load(monkeypatch)
+    assert loaded.detector == "embedded"
+    assert (loaded.grpc_address, loaded.health_address, loaded.metrics_address) == ("[::]:50051", "", "[::]:9090")
+    assert (loaded.deadline_seconds, loaded.drain_seconds, loaded.grace_seconds) == (10, 5, 20)
+    assert loaded.reflection is False
+    assert loaded.log_level == "info"
+
+
+def test_every_mistake_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One run shows all that is to mend."""
+    with pytest.raises(settings.SettingsError) as caught:
+        load(
+            monkeypatch,
+            FACEQUALITY_DETECTOR="cloud",
+            FACEQUALITY_GRPC_ADDRESS="50051",
+            FACEQUALITY_METRICS_ADDRESS="::1:9090",
+            FACEQUALITY_DEADLINE_SECONDS="0",
+            FACEQUALITY_LOG_LEVEL="loud",
+            FACEQUALITY_DEFAULT_POLICY="nope",
+        )
+    lines = str(caught.value).splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        "FACEQUALITY_DEFAULT_POLICY",
+        "FACEQUALITY_DETECTOR",
+        "FACEQUALITY_GRPC_ADDRESS",
+        "FACEQUALITY_METRICS_ADDRESS",
+        "FACEQUALITY_DEADLINE_SECONDS",
+        "FACEQUALITY_LOG_LEVEL",
+    ]
+
+
+@pytest.mark.parametrize("name", ["TENCENTCLOUD_SECRET_ID", "FACEQUALITY_TENCENTCLOUD_REGION"])
+def test_cloud_settings_without_a_detector_are_ambiguous(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Nobody should believe that the cloud answers while the local engine does."""
+    with pytest.raises(settings.SettingsError, match=f"{name} is; say which detector is meant"):
+        load(monkeypatch, **{name: "value"})
+    assert load(monkeypatch, FACEQUALITY_DETECTOR="embedded").detector == "embedded"
+
+
+def test_near_misses_are_pointed_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubernetes' own variables are not."""
+    environ = {"FACEQUALITY_LOGLEVEL": "debug", "FACEQUALITY_SERVICE_HOST": "10.0.0.1", "FACEQUALITY_PORT": "x"}
+    assert settings.misspelt(environ) == ["FACEQUALITY_LOGLEVEL is not a setting; did you mean FACEQUALITY_LOG_LEVEL?"]
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [("127.0.0.1:0", ("127.0.0.1", 0)), ("[::]:9090", ("::", 9090)), ("gate.example:65535", ("gate.example", 65535))],
+)
+def test_addresses_are_split(address: str, expected: tuple[str, int]) -> None:
+    """IPv6 in brackets."""
+    assert settings.split_address(address) == expected
+
+
+@pytest.mark.parametrize("address", ["", ":", "host", "host:", ":1", "::1:1", "host:65536", "a b:1", "[::1:1"])
+def test_other_addresses_are_refused(address: str) -> None:
+    """In words."""
+    with pytest.raises(ValueError, match="must be HOST:PORT"):
+        settings.split_address(address)
