@@ -14,12 +14,12 @@ import urllib.request
 from pathlib import Path
 
 import grpc
-from rich.console import Console
-
 from facequality.rendering import add_verdict, verdict_table
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 from facequality.v1 import verdict_pb2
+from rich.console import Console
+
 from tests import photos
 
 EXPECTED = {

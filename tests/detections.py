@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from hypothesis import strategies as st
-
 from facequality.measure import FACE_MEASURES, MEASURES, Bound
 from facequality.model import (
     BoundingBox,
@@ -15,6 +13,7 @@ from facequality.model import (
     Measure,
 )
 from facequality.policy import FaceRule, Policy
+from hypothesis import strategies as st
 
 EXAMPLE_BOX = BoundingBox(156, 129, 196, 196)
 

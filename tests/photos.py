@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import numpy.typing as npt
 import skimage.data
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -15,14 +16,19 @@ MOUTH = (194, 132, 252, 160)
 FACE = (150, 20, 300, 210)
 
 
+def _load(name: str) -> npt.NDArray[np.uint8]:
+    photo: npt.NDArray[np.uint8] = getattr(skimage.data, name)()
+    return photo
+
+
 def portrait() -> Image.Image:
     """Return the portrait: 512 x 512, one face of 90 x 113 px."""
-    return Image.fromarray(skimage.data.astronaut())
+    return Image.fromarray(_load("astronaut"))
 
 
 def cat() -> Image.Image:
     """Return a cat's face."""
-    return Image.fromarray(skimage.data.chelsea())
+    return Image.fromarray(_load("chelsea"))
 
 
 def blurred(radius: float = 3.0) -> Image.Image:

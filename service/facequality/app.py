@@ -99,20 +99,15 @@ class App:
         """Listen, then become ready.
 
         Raises:
-            StartError: an address cannot be bound.
+            StartError: an address cannot be bound; nothing is left running.
         """
-        settings = self.settings
         self._stack.push_async_callback(self._detector.aclose)
-        await self.health.set_ready(ready=False)
-        servicer = FaceQualityServicer(self.gate, settings.deadline_seconds)
-        main = build_server(servicer, self.health, self.metrics, with_reflection=settings.reflection)
-        grpc_port = await self._listen(main, settings.grpc_address)
-        health_port = None
-        if settings.health_address:
-            health_port = await self._listen(build_health_server(self.health), settings.health_address)
-        metrics_port = self._serve_metrics(settings.metrics_address)
+        try:
+            ports = await self._listen_everywhere()
+        except BaseException:
+            await self._close(grace_seconds=0)
+            raise
         await self.health.set_ready(ready=True)
-        ports = Ports(grpc_port, metrics_port, health_port)
         self._announce(ports)
         return ports
 
@@ -122,18 +117,31 @@ class App:
         log.info("server.draining", seconds=drain_seconds)
         await asyncio.sleep(drain_seconds)
         log.info("server.stopping", grace_seconds=grace_seconds)
-        await asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
-        await self._stack.aclose()
+        await self._close(grace_seconds=grace_seconds)
         log.info("server.stopped")
 
+    async def _close(self, *, grace_seconds: float) -> None:
+        await asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
+        await self._stack.aclose()
+
+    async def _listen_everywhere(self) -> Ports:
+        settings = self.settings
+        await self.health.set_ready(ready=False)
+        servicer = FaceQualityServicer(self.gate, settings.deadline_seconds)
+        main = build_server(servicer, self.health, self.metrics, with_reflection=settings.reflection)
+        grpc_port = await self._listen(main, settings.grpc_address)
+        health_port = None
+        if settings.health_address:
+            health_port = await self._listen(build_health_server(self.health), settings.health_address)
+        return Ports(grpc_port, self._serve_metrics(settings.metrics_address), health_port)
+
     async def _listen(self, server: grpc.aio.Server, address: str) -> int:
+        self._servers.append(server)
         try:
             port = server.add_insecure_port(address)
         except RuntimeError as error:
-            await self._stack.aclose()
             raise StartError(f"cannot listen on {address}: the address is in use or not this machine's") from error
         await server.start()
-        self._servers.append(server)
         return port
 
     def _serve_metrics(self, address: str) -> int:

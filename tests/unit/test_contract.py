@@ -5,13 +5,12 @@ from __future__ import annotations
 from enum import Enum
 
 import pytest
-from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
-
 from facequality import errors, model
 from facequality.detectors.observed import Outcome, outcome_of
 from facequality.guidance import GUIDANCE
 from facequality.policy import FaceRule
 from facequality.v1 import error_reason_pb2, policy_pb2, verdict_pb2
+from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from facequality.evaluation import evaluate
 from facequality.measure import MEASURES, Bound
 from facequality.model import (
@@ -21,6 +18,9 @@ from facequality.model import (
     Verdict,
 )
 from facequality.policy import PRESETS, FaceRule, Policy
+from hypothesis import given
+from hypothesis import strategies as st
+
 from tests.detections import EXAMPLE_1, EXAMPLE_2, detections, policies
 
 R = Reason
@@ -95,9 +95,7 @@ def test_the_largest_box_is_judged_and_ties_keep_the_vendors_order() -> None:
         (FaceRule.EXACTLY_ONE, [(100, 100)], ()),
     ],
 )
-def test_rules_on_the_number_of_faces(
-    rule: FaceRule, sizes: list[tuple[int, int]], reasons: tuple[Reason, ...]
-) -> None:
+def test_rules_on_the_number_of_faces(rule: FaceRule, sizes: list[tuple[int, int]], reasons: tuple[Reason, ...]) -> None:
     """33 percent of the largest area is still dominated; 34 is not."""
     assert judge(Policy("any", {}, rule), faces(*sizes)).reasons == reasons
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-
 from facequality.detector import DetectorInfo
 from facequality.errors import ErrorReason, PolicyNotFound, UpstreamFault
 from facequality.gate import CheckRequest, CheckResult, Gate
@@ -21,6 +20,7 @@ from facequality.model import (
     Verdict,
 )
 from facequality.policy import PRESETS, PolicySet, built_in
+
 from tests import photos
 from tests.detections import EXAMPLE_2
 

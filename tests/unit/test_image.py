@@ -8,12 +8,12 @@ import struct
 import zlib
 
 import pytest
+from facequality.image import Format, Inspection, PhotoLimits, inspect
+from facequality.model import Judgement, Reason, Verdict
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from facequality.image import Format, Inspection, PhotoLimits, inspect
-from facequality.model import Judgement, Reason, Verdict
 from tests.photos import encode
 
 LIMITS = PhotoLimits()

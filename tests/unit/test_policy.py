@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from facequality.errors import PolicyNotFound
 from facequality.measure import Bound
 from facequality.model import Measure
 from facequality.policy import PRESETS, FaceRule, Policy, PolicySet, built_in
+from hypothesis import given
+from hypothesis import strategies as st
+
 from tests.detections import policies
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 import pytest
-
 from facequality import settings
 
 
@@ -63,7 +62,7 @@ def test_cloud_settings_without_a_detector_are_ambiguous(monkeypatch: pytest.Mon
     assert load(monkeypatch, FACEQUALITY_DETECTOR="embedded").detector == "embedded"
 
 
-def test_near_misses_are_pointed_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_near_misses_are_pointed_at() -> None:
     """Kubernetes' own variables are not."""
     environ = {"FACEQUALITY_LOGLEVEL": "debug", "FACEQUALITY_SERVICE_HOST": "10.0.0.1", "FACEQUALITY_PORT": "x"}
     assert settings.misspelt(environ) == ["FACEQUALITY_LOGLEVEL is not a setting; did you mean FACEQUALITY_LOG_LEVEL?"]

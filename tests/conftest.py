@@ -1,0 +1,57 @@
+"""Fixtures: the real engine and a real server, once a session."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import grpc
+import pytest
+from facequality.app import App
+from facequality.detectors.embedded.detector import EmbeddedDetector
+from facequality.settings import Settings
+from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
+from prometheus_client import CollectorRegistry
+
+
+def pytest_configure() -> None:
+    """Start without the settings of whoever runs the tests."""
+    import os
+
+    for name in list(os.environ):
+        if name.startswith(("FACEQUALITY_", "TENCENTCLOUD_")):
+            del os.environ[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A running gate and a channel to it."""
+
+    app: App
+    channel: grpc.aio.Channel
+    metrics_port: int
+    grpc_port: int
+
+    @property
+    def stub(self) -> pb_grpc.FaceQualityServiceStub:
+        """The service's stub."""
+        return pb_grpc.FaceQualityServiceStub(self.channel)
+
+
+@pytest.fixture(scope="session")
+def engine_detector() -> Iterator[EmbeddedDetector]:
+    """The real embedded detector with two workers."""
+    detector = EmbeddedDetector(workers=2)
+    yield detector
+    detector._pool.shutdown()
+
+
+@pytest.fixture(scope="session")
+async def served() -> AsyncIterator[Served]:
+    """A gate on loopback with the embedded engine."""
+    settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", reflection=True)
+    app = App(settings, EmbeddedDetector(workers=2), registry=CollectorRegistry())
+    ports = await app.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
+        yield Served(app, channel, ports.metrics, ports.grpc)
+    await app.stop(drain_seconds=0, grace_seconds=5)

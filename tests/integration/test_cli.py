@@ -1,0 +1,129 @@
+"""The command line as a person or a script uses it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from facequality import __version__
+from facequality.cli import cli
+from typer.testing import CliRunner, Result
+
+from tests import photos
+from tests.conftest import Served
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """good.png, nested/blurred.JPG, nested/cat.bmp, and a text file."""
+    root = tmp_path_factory.mktemp("photos")
+    (root / "nested").mkdir()
+    (root / "good.png").write_bytes(photos.encode(photos.portrait()))
+    (root / "nested" / "blurred.JPG").write_bytes(photos.encode(photos.blurred(), "JPEG"))
+    (root / "nested" / "cat.bmp").write_bytes(photos.encode(photos.cat(), "BMP"))
+    (root / "notes.txt").write_text("no photo")
+    return root
+
+
+def test_accepted_photos_exit_0(folder: Path) -> None:
+    """And say so."""
+    result = run("check", folder / "good.png")
+    assert result.exit_code == 0, result.output
+    assert "accepted" in result.output
+
+
+def test_a_folder_is_searched_sorted_and_a_rejection_exits_1(folder: Path) -> None:
+    """Every known suffix in any case, nothing else."""
+    result = run("check", folder, "--json")
+    assert result.exit_code == 1, result.output
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    names = [Path(line["photo"]).name for line in lines]
+    assert names == ["good.png", "blurred.JPG", "cat.bmp"]
+    assert [line["verdict"] for line in lines] == ["VERDICT_ACCEPTED", "VERDICT_REJECTED", "VERDICT_REJECTED"]
+    assert lines[0]["reasons"] == []
+    assert "REASON_TOO_BLURRY" in lines[1]["reasons"]
+    assert lines[2]["reasons"] == ["REASON_NO_FACE"]
+
+
+def test_one_bad_photo_does_not_stop_the_others(folder: Path) -> None:
+    """It is an error, exit 2, and the rest is judged."""
+    result = run("check", folder / "missing.png", folder / "good.png", "--json")
+    assert result.exit_code == 2
+    first, second = (json.loads(line) for line in result.stdout.splitlines())
+    assert first["error"] == {
+        "code": "INVALID_ARGUMENT",
+        "reason": "PARAMETER_INVALID",
+        "message": "cannot be read: No such file or directory",
+    }
+    assert second["verdict"] == "VERDICT_ACCEPTED"
+
+
+def test_a_text_file_given_by_name_is_a_rejected_photo(folder: Path) -> None:
+    """Content decides, not the name."""
+    result = run("check", folder / "notes.txt")
+    assert result.exit_code == 1
+    assert "IMAGE_UNDECODABLE" in result.output
+
+
+def test_an_unknown_policy_is_an_error(folder: Path) -> None:
+    """Exit 2, the served ones named."""
+    result = run("check", folder / "good.png", "--policy", "nope", "--json")
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["error"]["reason"] == "POLICY_NOT_FOUND"
+
+
+def test_no_photo_at_all_is_an_error(tmp_path: Path) -> None:
+    """An empty folder is not a success."""
+    result = run("check", tmp_path)
+    assert result.exit_code == 2
+    assert "no photo found" in result.output
+
+
+async def test_a_target_gives_the_same_answers_as_in_process(served: Served, folder: Path) -> None:
+    """The same gate either way."""
+    import asyncio
+
+    target = f"127.0.0.1:{served.grpc_port}"
+    local = await asyncio.to_thread(run, "check", folder, "--json", "--attributes")
+    remote = await asyncio.to_thread(run, "check", folder, "--json", "--attributes", "--target", target)
+    assert local.exit_code == remote.exit_code == 1
+    assert local.stdout == remote.stdout
+    refused = await asyncio.to_thread(run, "check", folder, "--json", "--policy", "x", "--target", target)
+    assert refused.exit_code == 2
+    assert json.loads(refused.stdout.splitlines()[0])["error"]["reason"] == "POLICY_NOT_FOUND"
+
+
+def test_an_unreachable_target_is_an_error_per_photo(folder: Path) -> None:
+    """UNAVAILABLE, exit 2."""
+    result = run("check", folder / "good.png", "--json", "--target", "127.0.0.1:1", "--timeout", "2")
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["error"]["code"] in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
+
+
+def test_policies_are_shown() -> None:
+    """As a table and as JSON."""
+    table = run("policy", "show", "strict")
+    assert table.exit_code == 0
+    assert "51c09c410359" in table.stdout
+    assert "rejects unless exactly one" in table.stdout
+    documents = [json.loads(line) for line in run("policy", "show", "--json").stdout.splitlines()]
+    assert [document["name"] for document in documents] == ["loose", "normal", "enroll", "strict"]
+    assert documents[2]["bounds"]["brightness"] == {"min": 30, "max": 70}
+    assert run("policy", "show", "nope").exit_code == 2
+
+
+def test_the_version() -> None:
+    """One line."""
+    assert run("--version").stdout == f"face-quality-gate {__version__}\n"
+
+
+def test_help_names_every_command() -> None:
+    """With one sentence each."""
+    text = run("--help").stdout
+    for command in ("serve", "check", "policy"):
+        assert command in text

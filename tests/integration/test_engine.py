@@ -1,0 +1,316 @@
+"""The embedded engine on a real portrait and on what spoils it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import struct
+import zlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from facequality.detectors.embedded.decode import decode
+from facequality.detectors.embedded.detector import EmbeddedDetector
+from facequality.detectors.embedded.engine import MODEL_VERSION
+from facequality.detectors.embedded.training.faces import CACHE, MANIFEST
+from facequality.detectors.embedded.weights import fetch, read_manifest
+from facequality.errors import ErrorReason, InvalidRequest
+from facequality.gate import CheckRequest, CheckResult, Gate
+from facequality.model import (
+    Detection,
+    DetectOptions,
+    FaceQuality,
+    PhotoBytes,
+    PhotoRefused,
+    PhotoUri,
+    Reason,
+    Verdict,
+)
+from facequality.policy import built_in
+from PIL import Image
+
+from tests import photos
+
+R = Reason
+OCCLUSIONS = {reason for reason in Reason if reason.value.endswith("_OCCLUDED")}
+
+
+async def check(detector: EmbeddedDetector, photo: bytes | Image.Image, policy: str = "") -> CheckResult:
+    served = built_in(datetime(2026, 1, 1, tzinfo=UTC))
+    data = photo if isinstance(photo, bytes) else photos.encode(photo)
+    return await Gate(lambda: served, detector).check(CheckRequest(PhotoBytes(data), policy))
+
+
+async def quality(detector: EmbeddedDetector, photo: Image.Image) -> FaceQuality:
+    answer = await detector.detect(PhotoBytes(photos.encode(photo)), DetectOptions())
+    assert isinstance(answer, Detection)
+    assert answer.faces[0].quality is not None
+    return answer.faces[0].quality
+
+
+@pytest.mark.parametrize("policy", ["loose", "normal", "enroll"])
+async def test_a_good_portrait_is_accepted(engine_detector: EmbeddedDetector, policy: str) -> None:
+    """Undegraded, under every preset that takes a face of 90 px."""
+    result = await check(engine_detector, photos.portrait(), policy)
+    assert result.judgement.reasons == ()
+    assert isinstance(result.answer, Detection)
+    assert result.answer.face_model_version == MODEL_VERSION
+    assert MODEL_VERSION not in {"2.0", "3.0"}
+
+
+@pytest.mark.parametrize(
+    ("photo", "reason"),
+    [
+        (photos.blurred(2), R.TOO_BLURRY),
+        (photos.blurred(4), R.TOO_BLURRY),
+        (photos.exposed(0.35), R.TOO_DARK),
+        (photos.exposed(0.2), R.TOO_DARK),
+        (photos.exposed(1.8), R.TOO_BRIGHT),
+        (photos.exposed(2.5), R.TOO_BRIGHT),
+        (photos.shrunk(300), R.FACE_TOO_SMALL),
+        (photos.covered_mouth(), R.MOUTH_OCCLUDED),
+        (photos.covered_mouth((0, 0, 0)), R.MOUTH_OCCLUDED),
+        (photos.covered_mouth((250, 250, 250)), R.MOUTH_OCCLUDED),
+        (photos.cat(), R.NO_FACE),
+        (photos.two_people(), R.MULTIPLE_FACES),
+    ],
+)
+async def test_a_spoilt_portrait_is_rejected_for_what_spoils_it(
+    engine_detector: EmbeddedDetector, photo: Image.Image, reason: Reason
+) -> None:
+    """Under the default policy."""
+    result = await check(engine_detector, photo)
+    assert result.judgement.verdict is Verdict.REJECTED
+    assert reason in result.judgement.reasons
+
+
+@pytest.mark.parametrize("photo", [photos.blurred(2), photos.exposed(0.35), photos.exposed(1.8), photos.shrunk(300)])
+async def test_mild_degradations_cover_nothing(engine_detector: EmbeddedDetector, photo: Image.Image) -> None:
+    """Blur, light and size are not occlusion."""
+    result = await check(engine_detector, photo)
+    assert not OCCLUSIONS & set(result.judgement.reasons)
+
+
+async def test_a_patch_over_the_mouth_covers_the_mouth_not_the_eyes(engine_detector: EmbeddedDetector) -> None:
+    """What the patch does not touch stays visible."""
+    result = await check(engine_detector, photos.covered_mouth())
+    touched = {R.MOUTH_OCCLUDED, R.CHIN_OCCLUDED, R.CHEEK_OCCLUDED}
+    assert not (OCCLUSIONS - touched) & set(result.judgement.reasons)
+
+
+async def test_a_small_second_face_is_tolerated_where_the_rule_says_so(engine_detector: EmbeddedDetector) -> None:
+    """Dominant takes a face of under a third of the area; exactly_one does not."""
+    photo = photos.two_people(0.5)
+    assert (await check(engine_detector, photo, "normal")).judgement.reasons == ()
+    assert R.MULTIPLE_FACES in (await check(engine_detector, photo, "enroll")).judgement.reasons
+
+
+async def test_sharpness_falls_with_blur_and_brightness_follows_light(engine_detector: EmbeddedDetector) -> None:
+    """Monotone in their causes."""
+    sharp = [(await quality(engine_detector, photos.blurred(r))).sharpness or 0 for r in (0.1, 0.7, 1.4, 2.5, 4)]
+    assert sharp == sorted(sharp, reverse=True)
+    assert len(set(sharp)) == len(sharp)
+    bright = [(await quality(engine_detector, photos.exposed(g))).brightness or 0 for g in (0.2, 0.5, 1, 1.5, 2.5)]
+    assert bright == sorted(bright)
+    assert len(set(bright)) == len(bright)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+async def test_a_turned_photo_is_found_with_rotate_detection(engine_detector: EmbeddedDetector, turns: int) -> None:
+    """The box is mapped back, and the roll says how the head lies."""
+    upright = photos.portrait()
+    turned = Image.fromarray(np.rot90(np.asarray(upright), turns))
+    options = DetectOptions(need_rotate_detection=True, need_face_attributes=True)
+    answer = await engine_detector.detect(PhotoBytes(photos.encode(turned)), options)
+    assert isinstance(answer, Detection)
+    (face,) = answer.faces
+    left, top, right, bottom = photos.FACE
+    corners = {1: (top, 512 - right), 2: (512 - right, 512 - bottom), 3: (512 - bottom, left)}[turns]
+    assert corners[0] <= face.box.x
+    assert corners[1] <= face.box.y
+    assert face.attributes is not None
+    roll = face.attributes.roll or 0
+    assert abs((roll + 90 * turns - 3.5 + 180) % 360 - 180) < 5
+
+
+async def test_what_cannot_be_judged_is_left_unset(engine_detector: EmbeddedDetector) -> None:
+    """No gender, age, glasses, hat, hair, expression, beauty or eyes: absent, not zero."""
+    photo = PhotoBytes(photos.encode(photos.portrait()))
+    answer = await engine_detector.detect(photo, DetectOptions(need_face_attributes=True))
+    assert isinstance(answer, Detection)
+    attributes = answer.faces[0].attributes
+    assert attributes is not None
+    for name in ("gender", "age", "glass", "hat", "hair", "expression", "beauty", "eye_open"):
+        assert getattr(attributes, name) is None, name
+    assert attributes.mask is False
+    without = await engine_detector.detect(photo, DetectOptions())
+    assert isinstance(without, Detection)
+    assert without.faces[0].attributes is None
+
+
+async def test_uris_are_refused(engine_detector: EmbeddedDetector) -> None:
+    """The engine downloads nothing."""
+    with pytest.raises(InvalidRequest) as caught:
+        await engine_detector.detect(PhotoUri("https://example.com/a.jpg"), DetectOptions())
+    assert caught.value.reason is ErrorReason.URL_FORBIDDEN
+
+
+async def test_the_event_loop_stays_free_while_photos_are_judged(engine_detector: EmbeddedDetector) -> None:
+    """The loop ticks many times during one analysis of a large photo."""
+    large = photos.encode(photos.portrait().resize((3000, 3000)), "JPEG")
+    task = asyncio.create_task(engine_detector.detect(PhotoBytes(large), DetectOptions()))
+    ticks = 0
+    while not task.done():
+        await asyncio.sleep(0.001)
+        ticks += 1
+    assert ticks > 10
+
+
+async def test_concurrent_photos_get_their_own_answers(engine_detector: EmbeddedDetector) -> None:
+    """Engines are not shared: 60 photos at once give what they give alone."""
+    kinds = [photos.portrait(), photos.blurred(3), photos.exposed(0.3), photos.cat(), photos.two_people()]
+    data = [PhotoBytes(photos.encode(kind, "JPEG")) for kind in kinds]
+    options = DetectOptions(max_face_num=3, need_face_attributes=True)
+    alone = [await engine_detector.detect(photo, options) for photo in data]
+    together = await asyncio.gather(*(engine_detector.detect(photo, options) for photo in data * 12))
+    assert together == alone * 12
+
+
+# -- malformed and unusual photos ------------------------------------------------------------------------------------
+
+
+def noise(mode: str, size: tuple[int, int] = (120, 90)) -> Image.Image:
+    return Image.effect_noise(size, 60).convert(mode)
+
+
+def sixteen_bit() -> bytes:
+    values = np.asarray(photos.portrait().convert("L"), np.uint16) * 257
+    return photos.encode(Image.fromarray(values))
+
+
+def sixteen_bit_colour() -> bytes:
+    """A 16-bit RGB PNG, which Pillow cannot write."""
+    rows = np.asarray(photos.portrait(), np.uint16) * 257
+    raw = b"".join(b"\x00" + row.astype(">u2").tobytes() for row in rows)
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 512, 512, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
+
+
+def exif_turned() -> bytes:
+    photo = Image.fromarray(np.rot90(np.asarray(photos.portrait())))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return photos.encode(photo, "JPEG", exif=exif, quality=95)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        photos.encode(photos.portrait().convert("CMYK"), "JPEG", quality=95),
+        photos.encode(photos.portrait().convert("RGBA")),
+        photos.encode(photos.portrait().convert("P", palette=Image.Palette.ADAPTIVE)),
+        photos.encode(photos.portrait().convert("L")),
+        photos.encode(photos.portrait(), "BMP"),
+        photos.encode(photos.portrait(), "JPEG", progressive=True, quality=95),
+        sixteen_bit(),
+        sixteen_bit_colour(),
+        exif_turned(),
+    ],
+    ids=["cmyk", "alpha", "palette", "grey", "bmp", "progressive", "grey16", "colour16", "exif"],
+)
+async def test_every_kind_of_pixel_is_the_same_portrait(engine_detector: EmbeddedDetector, data: bytes) -> None:
+    """Accepted under normal, whatever the encoding."""
+    result = await check(engine_detector, data, "normal")
+    assert result.judgement.reasons == ()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (photos.encode(photos.portrait())[:20_000], R.IMAGE_UNDECODABLE),
+        (photos.encode(photos.portrait(), "JPEG")[:9_000], R.IMAGE_UNDECODABLE),
+        (photos.encode(photos.portrait(), "BMP")[:9_000], R.IMAGE_UNDECODABLE),
+        (photos.encode(noise("RGB", (2000, 64))), R.NO_FACE),
+        (photos.encode(noise("RGB", (64, 2000))), R.NO_FACE),
+        (photos.encode(noise("RGB", (4000, 64)), "JPEG"), R.NO_FACE),
+        (photos.encode(noise("L", (64, 64)), "JPEG"), R.NO_FACE),
+        (photos.encode(Image.new("RGB", (640, 480), "white")), R.NO_FACE),
+        (photos.encode(Image.new("1", (640, 480)), "BMP"), R.NO_FACE),
+    ],
+)
+async def test_broken_and_empty_photos_get_a_verdict(engine_detector: EmbeddedDetector, data: bytes, reason: Reason) -> None:
+    """Cut off, extreme, blank."""
+    assert (await check(engine_detector, data)).judgement.reasons == (reason,)
+
+
+def test_broken_exif_does_not_spoil_a_sound_photo() -> None:
+    """It is shown as it is stored."""
+    broken = photos.encode(photos.portrait(), "JPEG", exif=b"Exif\x00\x00II*\x00\x08\x00\x00\x00\xff\xff" + b"\xff" * 40)
+    image = decode(broken)
+    assert image is not None
+    assert image.shape == (512, 512, 3)
+
+
+async def test_mutated_photos_end_in_a_verdict(engine_detector: EmbeddedDetector) -> None:
+    """Whole files with flipped bytes, through decoder and engine: nothing but verdicts. Seeded."""
+    seeded = random.Random(1)
+    small = photos.portrait().crop((140, 20, 310, 220))
+    originals = [photos.encode(small, f) for f in ("JPEG", "PNG", "BMP")]
+    mutants = []
+    for _ in range(400):
+        photo = bytearray(seeded.choice(originals))
+        for _ in range(seeded.randint(1, 20)):
+            photo[seeded.randrange(len(photo))] = seeded.randrange(256)
+        mutants.append(bytes(photo))
+    results = await asyncio.gather(*(check(engine_detector, mutant) for mutant in mutants))
+    assert {result.judgement.verdict for result in results} <= set(Verdict)
+    undecodable = sum(Reason.IMAGE_UNDECODABLE in result.judgement.reasons for result in results)
+    assert 0 < undecodable < len(results)
+
+
+def test_ten_thousand_mutated_photos_decode_or_do_not() -> None:
+    """The decoder gives pixels or None and nothing else. Seeded."""
+    seeded = random.Random(2)
+    tiny = photos.portrait().crop((180, 60, 270, 180)).resize((70, 70))
+    originals = [photos.encode(tiny, f) for f in ("JPEG", "PNG", "BMP")]
+    originals += [photos.encode(tiny.convert("P")), photos.encode(tiny.convert("CMYK"), "JPEG")]
+    for _ in range(10_000):
+        photo = bytearray(seeded.choice(originals))
+        for _ in range(seeded.randint(1, 12)):
+            photo[seeded.randrange(len(photo))] = seeded.randrange(256)
+        cut = seeded.randint(0, len(photo)) if seeded.random() < 0.2 else len(photo)
+        image = decode(bytes(photo[:cut]))
+        assert image is None or (image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3)
+
+
+# -- other people ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def portraits() -> Path:
+    """Official portraits, fetched from the package that ships them."""
+    fetch(read_manifest(MANIFEST), CACHE)
+    return CACHE
+
+
+@pytest.mark.parametrize("name", ["obama.jpg", "obama2.jpg", "biden.jpg"])
+async def test_official_portraits_are_accepted(engine_detector: EmbeddedDetector, portraits: Path, name: str) -> None:
+    """Good photographs of several people under the default policy."""
+    assert (await check(engine_detector, (portraits / name).read_bytes())).judgement.reasons == ()
+
+
+async def test_a_face_that_the_frame_cuts_is_not_whole(engine_detector: EmbeddedDetector, portraits: Path) -> None:
+    """What lies outside the photo is not visible."""
+    result = await check(engine_detector, (portraits / "obama_partial_face2.jpg").read_bytes())
+    assert OCCLUSIONS & set(result.judgement.reasons)
+
+
+async def test_the_port_gives_a_refusal_for_undecodable_bytes(engine_detector: EmbeddedDetector) -> None:
+    """Also when called directly, without the gate's inspection."""
+    assert await engine_detector.detect(PhotoBytes(b"junk"), DetectOptions()) == PhotoRefused(R.IMAGE_UNDECODABLE)

@@ -1,0 +1,149 @@
+"""The gate as a process: start-up, logs, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from facequality.v1 import face_quality_service_pb2 as pb
+from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests import photos
+
+COMMAND = str(Path(sys.executable).parent / "face-quality-gate")
+LOOPBACK = {"FACEQUALITY_GRPC_ADDRESS": "127.0.0.1:0", "FACEQUALITY_METRICS_ADDRESS": "127.0.0.1:0"}
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Process:
+    """A running ``face-quality-gate serve`` and its log so far."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.log: list[dict[str, object]] = []
+        self.raw: list[str] = []
+
+    async def event(self, name: str) -> dict[str, object]:
+        """Wait for a log line."""
+        assert self.process.stderr is not None
+        async with asyncio.timeout(30):
+            while line := (await self.process.stderr.readline()).decode():
+                self.raw.append(line)
+                record = json.loads(line)
+                self.log.append(record)
+                if record["event"] == name:
+                    return dict(record)
+        raise AssertionError(f"no {name} in the log:\n" + "".join(self.raw))
+
+    async def exit_code(self) -> int:
+        """Wait for the end."""
+        assert self.process.stderr is not None
+        async with asyncio.timeout(30):
+            rest = (await self.process.stderr.read()).decode()
+            self.raw += rest.splitlines(keepends=True)
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def serving(**variables: str) -> AsyncIterator[Process]:
+    environ = os.environ | LOOPBACK | variables
+    process = await asyncio.create_subprocess_exec(COMMAND, "serve", env=environ, stderr=asyncio.subprocess.PIPE)
+    try:
+        yield Process(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_start_up_says_what_is_live_and_warns_that_it_is_not_the_cloud() -> None:
+    """Detector, policy and ports in one line, then the warning."""
+    async with serving() as gate:
+        started = await gate.event("server.started")
+        assert (started["detector"], started["default_policy"]) == ("embedded", "enroll")
+        warning = await gate.event("detector.not_the_cloud")
+        assert warning["level"] == "warning"
+        assert "not Tencent Cloud" in str(warning["text"])
+
+
+async def test_a_check_is_one_log_line_without_the_photo() -> None:
+    """Ids, policy, verdict, reasons; no bytes."""
+    async with serving() as gate:
+        started = await gate.event("server.started")
+        trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{started['grpc_port']}") as channel:
+            stub = pb_grpc.FaceQualityServiceStub(channel)
+            request = pb.CheckFaceQualityRequest(image=photos.encode(photos.blurred()))
+            await stub.CheckFaceQuality(request, metadata=(("x-request-id", "r-1"), ("traceparent", trace)))
+            line = await gate.event("rpc.handled")
+            with pytest.raises(grpc.aio.AioRpcError):
+                await stub.CheckFaceQuality(pb.CheckFaceQualityRequest(uri="https://x.example/a?token=secret"))
+            failed = await gate.event("rpc.handled")
+        assert (line["request_id"], line["traceparent"], line["code"]) == ("r-1", trace, "OK")
+        assert (line["policy"], line["verdict"], line["detector"]) == ("enroll", "REJECTED", "embedded")
+        assert "TOO_BLURRY" in str(line["reasons"])
+        assert line["image_width"] == 512
+        assert len(json.dumps(line)) < 1000
+        assert failed["error_reason"] == "URL_FORBIDDEN"
+        assert "secret" not in "".join(gate.raw)
+
+
+async def test_sigterm_drops_readiness_keeps_serving_and_finishes_what_was_accepted() -> None:
+    """Exit 0; nothing accepted is lost."""
+    async with serving(FACEQUALITY_DRAIN_SECONDS="1.5", FACEQUALITY_GRACE_SECONDS="10") as gate:
+        started = await gate.event("server.started")
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{started['grpc_port']}") as channel:
+            stub = pb_grpc.FaceQualityServiceStub(channel)
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            large = pb.CheckFaceQualityRequest(image=photos.encode(photos.portrait().resize((3000, 3000)), "JPEG"))
+            watch = health.Watch(health_pb2.HealthCheckRequest(service=""))
+            assert (await watch.read()).status == SERVING
+            gate.process.send_signal(signal.SIGTERM)
+            assert (await watch.read()).status == NOT_SERVING
+            alive = await health.Check(health_pb2.HealthCheckRequest(service="liveness"))
+            assert alive.status == SERVING
+            while_draining = await stub.CheckFaceQuality(large)
+            assert while_draining.detector.name == "embedded"
+            in_flight = [asyncio.ensure_future(stub.CheckFaceQuality(large, timeout=20)) for _ in range(12)]
+            await gate.event("server.stopping")
+            answers = await asyncio.gather(*in_flight)
+            assert len(answers) == 12
+            watch.cancel()
+        assert await gate.exit_code() == 0
+        assert any("server.stopped" in line for line in gate.raw)
+
+
+async def test_a_second_signal_ends_at_once() -> None:
+    """An impatient operator is obeyed."""
+    async with serving(FACEQUALITY_DRAIN_SECONDS="60") as gate:
+        await gate.event("server.started")
+        gate.process.send_signal(signal.SIGINT)
+        await gate.event("server.draining")
+        gate.process.send_signal(signal.SIGINT)
+        assert await gate.exit_code() == 0
+
+
+@pytest.mark.parametrize(
+    ("variables", "text"),
+    [
+        ({"FACEQUALITY_GRPC_ADDRESS": "nowhere"}, "FACEQUALITY_GRPC_ADDRESS: must be HOST:PORT"),
+        ({"FACEQUALITY_GRPC_ADDRESS": "192.0.2.1:1"}, "cannot listen on 192.0.2.1:1"),
+        ({"TENCENTCLOUD_SECRET_ID": "x"}, "FACEQUALITY_DETECTOR: is not set, yet TENCENTCLOUD_SECRET_ID is"),
+    ],
+)
+async def test_a_wrong_setting_ends_with_2_and_one_plain_line(variables: dict[str, str], text: str) -> None:
+    """No traceback."""
+    async with serving(**variables) as gate:
+        assert await gate.exit_code() == 2
+        assert text in "".join(gate.raw)
+        assert "Traceback" not in "".join(gate.raw)

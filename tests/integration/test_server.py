@@ -1,0 +1,531 @@
+"""The gate over real gRPC channels."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import urllib.request
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from facequality.app import App, StartError
+from facequality.detector import DetectorInfo
+from facequality.errors import (
+    DetectorBug,
+    ErrorReason,
+    GateError,
+    LimitReached,
+    OperatorFault,
+    PhotoDownloadFailed,
+    UpstreamFault,
+)
+from facequality.model import Detection, DetectOptions, Measure, Photo, PhotoRefused
+from facequality.rpc.server import MAX_RECEIVE_BYTES
+from facequality.rpc.status import INTERNAL_TEXT
+from facequality.settings import Settings
+from facequality.v1 import face_quality_service_pb2 as pb
+from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
+from facequality.v1 import policy_pb2, verdict_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from tests import photos
+from tests.conftest import Served
+from tests.detections import EXAMPLE_2
+
+PORTRAIT = photos.encode(photos.portrait())
+BIN = Path(sys.executable).parent
+
+
+def details(error: grpc.aio.AioRpcError) -> dict[str, object]:
+    """Unpack the google.rpc details by their type's name."""
+    status: status_pb2.Status | None = rpc_status.from_call(error)  # type: ignore[arg-type]
+    assert status is not None, error
+    assert code_pb2.Code.Name(status.code) == error.code().name
+    found: dict[str, object] = {}
+    for packed in status.details:
+        for kind in (error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo, error_details_pb2.BadRequest):
+            message = kind()
+            if packed.Unpack(message):
+                found[kind.DESCRIPTOR.name] = message
+    return found
+
+
+async def failure(call: object) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call  # type: ignore[misc]
+    return caught.value
+
+
+# -- verdicts --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_portrait_is_accepted(served: Served) -> None:
+    """The whole answer: verdict, findings with margins, every face, policy, detector."""
+    response = await served.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PORTRAIT))
+    assert response.verdict == verdict_pb2.VERDICT_ACCEPTED
+    assert not response.reasons
+    assert response.policy == "enroll"
+    assert len(response.policy_revision) == 12
+    assert (response.detector.name, response.detector.cloud_calibrated) == ("embedded", False)
+    assert response.detection.image_width == response.detection.image_height == 512
+    (face,) = response.detection.faces
+    assert face.HasField("quality")
+    assert not face.HasField("attributes")
+    assert face.judgement.verdict == verdict_pb2.VERDICT_ACCEPTED
+    assert response.judged_face == 0
+    by_measure = {finding.measure: finding for finding in response.findings}
+    size = by_measure[verdict_pb2.MEASURE_FACE_SIZE]
+    assert size.margin == size.observed - size.min
+    assert size.blocking
+    assert not size.HasField("max")
+    assert not size.guidance
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (b"GIF89a" + b"\x00" * 50, "IMAGE_FORMAT_UNSUPPORTED"),
+        (b"no image at all", "IMAGE_UNDECODABLE"),
+        (b"\x00" * 3_932_161, "IMAGE_TOO_LARGE"),
+        (photos.encode(photos.portrait().resize((2001, 100))), "IMAGE_RESOLUTION_TOO_HIGH"),
+        (photos.encode(photos.portrait().resize((63, 63))), "IMAGE_RESOLUTION_TOO_LOW"),
+        (photos.encode(photos.cat()), "NO_FACE"),
+    ],
+)
+async def test_what_the_person_can_mend_is_a_verdict(served: Served, image: bytes, reason: str) -> None:
+    """Status OK, rejected, with guidance; no detection where the photo was refused locally."""
+    response = await served.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=image))
+    assert response.verdict == verdict_pb2.VERDICT_REJECTED
+    assert [verdict_pb2.Reason.Name(r) for r in response.reasons] == [f"REASON_{reason}"]
+    failing = [f for f in response.findings if f.status == verdict_pb2.FINDING_STATUS_FAIL]
+    assert all(finding.guidance for finding in failing)
+    assert response.HasField("detection") == (reason == "NO_FACE")
+    assert not response.HasField("judged_face")
+
+
+async def test_the_example_of_the_contract_comes_through_the_wire(fake: Fake) -> None:
+    """DetectFace's documented example 2, whole."""
+    fake.detector.answer = EXAMPLE_2
+    response = await fake.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PORTRAIT, policy="strict"))
+    assert [verdict_pb2.Reason.Name(r).removeprefix("REASON_") for r in response.reasons] == [
+        "FACE_TOO_SMALL",
+        "MASK_WORN",
+        "CHEEK_OCCLUDED",
+        "CHIN_OCCLUDED",
+        "POSE_PITCH",
+        "TOO_BLURRY",
+        "LOW_SCORE",
+    ]
+    (face,) = response.detection.faces
+    assert (face.box.x, face.box.y, face.box.width, face.box.height) == (156, 129, 196, 196)
+    assert face.quality.completeness.chin == 47
+    assert face.attributes.mask is True
+    assert face.attributes.HasField("hat")
+    assert not face.attributes.HasField("age")
+    assert response.upstream_request_id == response.detection.request_id == EXAMPLE_2.request_id
+
+
+# -- errors ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "reason", "field"),
+    [
+        (pb.CheckFaceQualityRequest(), "INVALID_ARGUMENT", "PARAMETER_MISSING", "photo"),
+        (pb.CheckFaceQualityRequest(image=b""), "INVALID_ARGUMENT", "IMAGE_EMPTY", "image"),
+        (pb.CheckFaceQualityRequest(uri=""), "INVALID_ARGUMENT", "URL_INVALID", "uri"),
+        (pb.CheckFaceQualityRequest(uri="https://x.example/a"), "INVALID_ARGUMENT", "URL_FORBIDDEN", "uri"),
+        (
+            pb.CheckFaceQualityRequest(image=b"x", options=pb.DetectOptions(max_face_num=0)),
+            "INVALID_ARGUMENT",
+            "FACE_NUM_LIMIT",
+            "options.max_face_num",
+        ),
+        (
+            pb.CheckFaceQualityRequest(image=b"x", options=pb.DetectOptions(max_face_num=121)),
+            "INVALID_ARGUMENT",
+            "FACE_NUM_LIMIT",
+            "options.max_face_num",
+        ),
+        (
+            pb.CheckFaceQualityRequest(image=b"x", options=pb.DetectOptions(min_face_size=40)),
+            "INVALID_ARGUMENT",
+            "PARAMETER_INVALID",
+            "options.min_face_size",
+        ),
+        (
+            pb.CheckFaceQualityRequest(image=b"x", options=pb.DetectOptions(face_model_version="4.0")),
+            "INVALID_ARGUMENT",
+            "PARAMETER_INVALID",
+            "options.face_model_version",
+        ),
+        (pb.CheckFaceQualityRequest(image=PORTRAIT, policy="nope"), "NOT_FOUND", "POLICY_NOT_FOUND", None),
+    ],
+)
+async def test_what_the_caller_must_mend_is_an_error(
+    served: Served, request_: pb.CheckFaceQualityRequest, code: str, reason: str, field: str | None
+) -> None:
+    """With ErrorInfo, and BadRequest naming the field."""
+    error = await failure(served.stub.CheckFaceQuality(request_))
+    assert error.code().name == code
+    found = details(error)
+    info = found["ErrorInfo"]
+    assert isinstance(info, error_details_pb2.ErrorInfo)
+    assert (info.reason, info.domain) == (reason, "facequality.v1")
+    if field is not None:
+        bad = found["BadRequest"]
+        assert isinstance(bad, error_details_pb2.BadRequest)
+        assert [violation.field for violation in bad.field_violations] == [field]
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=300))
+async def test_any_bytes_as_a_message_end_in_a_documented_status(served: Served, raw: bytes) -> None:
+    """Malformed protobuf is INVALID_ARGUMENT, not UNKNOWN with the parser's text."""
+    call: Any = served.channel.unary_unary("/facequality.v1.FaceQualityService/CheckFaceQuality")
+    try:
+        await call(raw)
+    except grpc.aio.AioRpcError as error:
+        assert error.code() in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
+        assert "ErrorInfo" in details(error)
+        assert "Error" not in (error.details() or "")
+
+
+async def test_a_malformed_message_is_typed_on_every_method(served: Served) -> None:
+    """Also the health service's."""
+    for path in ("facequality.v1.FaceQualityService/GetPolicy", "grpc.health.v1.Health/Check"):
+        call: Any = served.channel.unary_unary(f"/{path}")
+        error = await failure(call(b"\xff\xff\xff"))
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        info = details(error)["ErrorInfo"]
+        assert isinstance(info, error_details_pb2.ErrorInfo)
+        assert info.reason == "MESSAGE_MALFORMED"
+
+
+async def test_a_message_over_the_receive_limit_is_refused_by_grpc(served: Served) -> None:
+    """8 MiB; what lies between the photo limit and this one is a verdict."""
+    over = pb.CheckFaceQualityRequest(image=b"\x00" * MAX_RECEIVE_BYTES)
+    assert (await failure(served.stub.CheckFaceQuality(over))).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    under = pb.CheckFaceQualityRequest(image=b"\x00" * (MAX_RECEIVE_BYTES - 100))
+    assert (await served.stub.CheckFaceQuality(under)).verdict == verdict_pb2.VERDICT_REJECTED
+
+
+async def test_an_unknown_method_is_unimplemented(served: Served) -> None:
+    """The interceptors have no handler to wrap."""
+    call: Any = served.channel.unary_unary("/facequality.v1.FaceQualityService/Nope")
+    error = await failure(call(b""))
+    assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+class FakeDetector:
+    """Answers, raises or waits as told."""
+
+    info = DetectorInfo("fake", frozenset(Measure), paid=True, cloud_calibrated=True)
+
+    def __init__(self) -> None:
+        self.answer: Detection | PhotoRefused | BaseException = EXAMPLE_2
+        self.delay = 0.0
+        self.cancelled = 0
+
+    async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
+        try:
+            await asyncio.sleep(self.delay)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+
+    async def aclose(self) -> None:
+        pass
+
+
+class Fake:
+    """A gate with a fake detector."""
+
+    def __init__(self, app: App, detector: FakeDetector, channel: grpc.aio.Channel) -> None:
+        self.app, self.detector, self.channel = app, detector, channel
+        self.stub = pb_grpc.FaceQualityServiceStub(channel)
+
+    def sample(self, name: str, **labels: str) -> float:
+        """A metric's value."""
+        value = self.app.registry.get_sample_value(name, labels)
+        assert value is not None, (name, labels)
+        return value
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[Fake]:
+    app_settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", deadline_seconds=1)
+    detector = FakeDetector()
+    app = App(app_settings, detector, registry=CollectorRegistry())
+    ports = await app.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
+        yield Fake(app, detector, channel)
+    await app.stop(drain_seconds=0, grace_seconds=1)
+
+
+R = ErrorReason
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "retry"),
+    [
+        (OperatorFault(R.UPSTREAM_CREDENTIALS, "no key"), "FAILED_PRECONDITION", None),
+        (PhotoDownloadFailed(R.IMAGE_DOWNLOAD_FAILED, "404"), "FAILED_PRECONDITION", None),
+        (LimitReached(R.UPSTREAM_RATE_LIMIT, "slow down", retry_after=1.5), "RESOURCE_EXHAUSTED", 1.5),
+        (LimitReached(R.UPSTREAM_QUOTA, "used up"), "RESOURCE_EXHAUSTED", None),
+        (UpstreamFault(R.UPSTREAM_INTERNAL, "down", retry_after=0.2), "UNAVAILABLE", 0.2),
+        (DetectorBug(R.GATE_BUG, "wrong request"), "INTERNAL", None),
+    ],
+)
+async def test_detector_errors_arrive_with_their_details(
+    fake: Fake, raised: GateError, code: str, retry: float | None
+) -> None:
+    """Reason, metadata, RetryInfo."""
+    fake.detector.answer = type(raised)(
+        raised.reason, raised.message, metadata={"upstream_request_id": "r-1"}, retry_after=retry
+    )
+    error = await failure(fake.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PORTRAIT)))
+    assert error.code().name == code
+    found = details(error)
+    info = found["ErrorInfo"]
+    assert isinstance(info, error_details_pb2.ErrorInfo)
+    assert info.reason == raised.reason
+    assert info.metadata["upstream_request_id"] == "r-1"
+    assert ("RetryInfo" in found) == (retry is not None)
+    if retry is not None:
+        retry_info = found["RetryInfo"]
+        assert isinstance(retry_info, error_details_pb2.RetryInfo)
+        assert retry_info.retry_delay.ToTimedelta().total_seconds() == retry
+
+
+async def test_nothing_of_an_unexpected_exception_leaks(fake: Fake) -> None:
+    """INTERNAL with a fixed text."""
+    fake.detector.answer = ValueError("secret detail")
+    error = await failure(fake.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PORTRAIT)))
+    assert error.code() is grpc.StatusCode.INTERNAL
+    assert error.details() == INTERNAL_TEXT
+    assert "secret" not in repr(error)
+    info = details(error)["ErrorInfo"]
+    assert isinstance(info, error_details_pb2.ErrorInfo)
+    assert info.reason == "GATE_BUG"
+    assert fake.sample("facequality_detector_requests_total", detector="fake", outcome="bug") == 1
+
+
+async def test_the_gate_stops_before_the_callers_deadline_with_details(fake: Fake) -> None:
+    """The caller learns why, not only that time is up."""
+    fake.detector.delay = 30
+    error = await failure(fake.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PORTRAIT), timeout=0.3))
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    info = details(error)["ErrorInfo"]
+    assert isinstance(info, error_details_pb2.ErrorInfo)
+    assert info.reason == "DEADLINE"
+    assert fake.detector.cancelled == 1
+
+
+async def test_a_call_without_a_deadline_gets_the_configured_budget(fake: Fake) -> None:
+    """One second here; it also bounds longer deadlines."""
+    fake.detector.delay = 30
+    for timeout in (None, 60):
+        error = await failure(fake.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PORTRAIT), timeout=timeout))
+        assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert error.details() == "no answer within 1 s"
+
+
+async def test_a_cancelled_call_stops_the_work_and_is_counted_as_such(fake: Fake) -> None:
+    """Not as an error of the gate."""
+    fake.detector.delay = 30
+    call = fake.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PORTRAIT))
+    async with asyncio.timeout(5):
+        while fake.sample("facequality_in_flight_calls") == 0:
+            await asyncio.sleep(0.01)
+        call.cancel()
+        while fake.detector.cancelled == 0 or fake.sample("facequality_in_flight_calls") == 1:
+            await asyncio.sleep(0.01)
+    assert handled(fake, "Canceled") == 1
+    assert fake.sample("facequality_detector_requests_total", detector="fake", outcome="cancelled") == 1
+
+
+def handled(fake: Fake, code: str, method: str = "CheckFaceQuality") -> float:
+    return fake.sample(
+        "grpc_server_handled_total",
+        grpc_type="unary",
+        grpc_service="facequality.v1.FaceQualityService",
+        grpc_method=method,
+        grpc_code=code,
+    )
+
+
+# -- metrics ---------------------------------------------------------------------------------------------------------
+
+
+async def test_checks_move_the_metrics(fake: Fake) -> None:
+    """Each kind of end, counted once where it belongs."""
+    assert handled(fake, "OK") == 0
+    await fake.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PORTRAIT, policy="loose"))
+    await fake.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PORTRAIT, policy="enroll"))
+    await fake.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=b"junk"))
+    await failure(fake.stub.CheckFaceQuality(pb.CheckFaceQualityRequest()))
+    assert handled(fake, "OK") == 3
+    assert handled(fake, "InvalidArgument") == 1
+    assert fake.sample("facequality_checks_total", policy="loose", verdict="ACCEPTED") == 1
+    assert fake.sample("facequality_checks_total", policy="enroll", verdict="REJECTED") == 2
+    assert fake.sample("facequality_rejections_total", policy="enroll", reason="CHIN_OCCLUDED") == 1
+    assert fake.sample("facequality_rejections_total", policy="enroll", reason="IMAGE_UNDECODABLE") == 1
+    assert fake.sample("facequality_saved_calls_total", cause="local_rejection") == 1
+    assert fake.sample("facequality_paid_calls_total", detector="fake") == 2
+    assert fake.sample("facequality_detector_requests_total", detector="fake", outcome="ok") == 2
+    # loose: mouth 99 of 31 is far off; enroll: sharpness 73 of 80 is 7 off, score 63 of 70 too; loose face 196 px too.
+    assert fake.sample("facequality_near_threshold_total", policy="enroll", measure="sharpness", status="FAIL") == 0
+    assert fake.sample("facequality_quality_score_count", measure="sharpness") == 2
+    assert fake.sample("facequality_in_flight_calls") == 0
+
+
+async def test_every_series_is_there_from_the_start(fake: Fake) -> None:
+    """A rate over a series that appears late misses its first event."""
+    for code in ("OK", "Canceled", "DeadlineExceeded", "ResourceExhausted", "Unavailable", "Internal"):
+        for method in ("CheckFaceQuality", "GetPolicy", "ListPolicies"):
+            assert handled(fake, code, method) == 0
+    for reason in verdict_pb2.Reason.keys()[1:]:
+        name = reason.removeprefix("REASON_")
+        assert fake.sample("facequality_rejections_total", policy="strict", reason=name) == 0
+    assert fake.sample("facequality_policy_info", policy="enroll", revision="f163c93262d4", is_default="true") == 1
+
+
+async def test_promtool_accepts_the_metrics_page(served: Served) -> None:
+    """Prometheus' own linter."""
+    await served.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PORTRAIT))
+    url = f"http://127.0.0.1:{served.metrics_port}/metrics"
+    page = await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=10).read())
+    try:
+        lint = await asyncio.create_subprocess_exec(
+            "promtool", "check", "metrics", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+    except FileNotFoundError:
+        pytest.skip("promtool is not installed (Debian: prometheus)")
+    output, _ = await lint.communicate(page)
+    assert (lint.returncode, output.decode()) == (0, "")
+
+
+# -- ids, health, reflection, policies -------------------------------------------------------------------------------
+
+
+async def test_the_request_id_is_echoed(served: Served) -> None:
+    """On success in both metadata, on errors beside the details; made where it is missing."""
+    call = served.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=b"junk"), metadata=(("x-request-id", "order-17"),))
+    await call
+    assert ("x-request-id", "order-17") in tuple(await call.initial_metadata())
+    assert ("x-request-id", "order-17") in tuple(await call.trailing_metadata())
+    error = await failure(
+        served.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(), metadata=(("x-request-id", "order-18"),))
+    )
+    assert ("x-request-id", "order-18") in tuple(error.trailing_metadata())
+    assert "ErrorInfo" in details(error)
+    made = served.stub.GetPolicy(pb.GetPolicyRequest())
+    await made
+    request_id = dict(await made.trailing_metadata())["x-request-id"]
+    assert str(uuid.UUID(str(request_id))) == request_id
+
+
+async def test_health_has_three_names(served: Served) -> None:
+    """Readiness under two, liveness, and NOT_FOUND for others."""
+    stub: Any = health_pb2_grpc.HealthStub(served.channel)
+    for name in ("", "facequality.v1.FaceQualityService", "liveness"):
+        answer = await stub.Check(health_pb2.HealthCheckRequest(service=name))
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    error = await failure(stub.Check(health_pb2.HealthCheckRequest(service="other")))
+    assert error.code() is grpc.StatusCode.NOT_FOUND
+    watch = stub.Watch(health_pb2.HealthCheckRequest(service=""))
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+    watch.cancel()
+
+
+async def test_the_health_address_serves_health_alone() -> None:
+    """For probes when the main port has TLS."""
+    app_settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", health_address="127.0.0.1:0")
+    app = App(app_settings, FakeDetector(), registry=CollectorRegistry())
+    ports = await app.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{ports.health}") as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        assert (await stub.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
+        error = await failure(pb_grpc.FaceQualityServiceStub(channel).GetPolicy(pb.GetPolicyRequest()))
+        assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+    await app.stop(drain_seconds=0, grace_seconds=1)
+
+
+async def test_policies_are_shown_as_applied(served: Served) -> None:
+    """Resolved, with revision, source, load time and what the live detector cannot give."""
+    listed = await served.stub.ListPolicies(pb.ListPoliciesRequest())
+    assert [policy.name for policy in listed.policies] == ["enroll", "loose", "normal", "strict"]
+    assert listed.default_policy == "enroll"
+    default = (await served.stub.GetPolicy(pb.GetPolicyRequest())).policy
+    assert default == listed.policies[0]
+    assert default.face_rule == policy_pb2.FACE_RULE_EXACTLY_ONE
+    assert default.source == "built-in"
+    assert default.load_time.seconds > 0
+    brightness = next(b for b in default.bounds if b.measure == verdict_pb2.MEASURE_BRIGHTNESS)
+    assert (brightness.min, brightness.max, brightness.blocking) == (30, 70, True)
+    assert not default.unavailable_measures
+    error = await failure(served.stub.GetPolicy(pb.GetPolicyRequest(name="nope")))
+    assert error.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_an_address_in_use_is_said_in_words(served: Served) -> None:
+    """A second server must not share the port."""
+    app_settings = Settings(grpc_address=f"127.0.0.1:{served.grpc_port}", metrics_address="127.0.0.1:0")
+    with pytest.raises(StartError, match=r"cannot listen on 127\.0\.0\.1"):
+        await App(app_settings, FakeDetector(), registry=CollectorRegistry()).start()
+    app_settings = Settings(grpc_address="127.0.0.1:0", metrics_address=f"127.0.0.1:{served.metrics_port}")
+    app = App(app_settings, FakeDetector(), registry=CollectorRegistry())
+    with pytest.raises(StartError, match="cannot serve metrics on"):
+        await app.start()
+
+
+# -- other clients ---------------------------------------------------------------------------------------------------
+
+
+async def run(*command: str, stdin: bytes = b"") -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    output, _ = await process.communicate(stdin)
+    assert process.returncode is not None
+    return process.returncode, output.decode()
+
+
+REQUEST = b'{"image": "R0lGODlh", "policy": "loose"}'
+
+
+async def test_grpcurl_calls_by_reflection_and_by_the_proto(served: Served) -> None:
+    """A client that knows nothing of us."""
+    address, method = f"127.0.0.1:{served.grpc_port}", "facequality.v1.FaceQualityService/CheckFaceQuality"
+    grpcurl = str(BIN / "grpcurl")
+    by_reflection = await run(grpcurl, "-plaintext", "-d", "@", address, method, stdin=REQUEST)
+    protos = ("-import-path", "proto", "-proto", "facequality/v1/face_quality_service.proto")
+    by_proto = await run(grpcurl, "-plaintext", *protos, "-d", "@", address, method, stdin=REQUEST)
+    for code, output in (by_reflection, by_proto):
+        assert code == 0, output
+        assert '"REASON_IMAGE_FORMAT_UNSUPPORTED"' in output
+
+
+async def test_buf_curl_calls_by_the_schema(served: Served) -> None:
+    """Another one."""
+    url = f"http://127.0.0.1:{served.grpc_port}/facequality.v1.FaceQualityService/CheckFaceQuality"
+    code, output = await run(
+        str(BIN / "buf"), "curl", "--schema", "proto", "--protocol", "grpc", "--http2-prior-knowledge", "-d", "@-", url,
+        stdin=REQUEST,
+    )  # fmt: skip
+    assert code == 0, output
+    assert '"REASON_IMAGE_FORMAT_UNSUPPORTED"' in output
