@@ -22,19 +22,8 @@ ROOT = Path(__file__).parent.parent.parent
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built wheel."""
     target = tmp_path_factory.mktemp("wheel")
-    command: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        target,
-        ROOT,
-    ]
-    subprocess.run(command, check=True, capture_output=True)
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "-w", target, ROOT], check=True, capture_output=True)
     (built,) = target.glob("face_quality_gate-*.whl")
     return built
 
