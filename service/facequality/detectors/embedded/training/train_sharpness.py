@@ -20,7 +20,7 @@ from facequality.detectors.embedded.detection import FaceFinder
 from facequality.detectors.embedded.geometry import Floats, Image
 from facequality.detectors.embedded.mesh import FaceMesh, Mesh
 from facequality.detectors.embedded.training.faces import whole_photographs
-from facequality.detectors.embedded.training.occluders import jpeg
+from facequality.detectors.embedded.training.materials import jpeg
 
 SEED = 0
 SAMPLES = 4000
