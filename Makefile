@@ -13,7 +13,7 @@ help:  ## List the targets
 
 setup: $(STAMP)  ## Make .venv with everything for development, and fetch the engine's weights
 
-$(STAMP): requirements-dev.txt pyproject.toml
+$(STAMP): requirements-dev.txt pyproject.toml service/facequality/detectors/embedded/weights.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .

@@ -9,6 +9,7 @@ import grpc
 import pytest
 from facequality.app import App
 from facequality.detectors.embedded.detector import EmbeddedDetector
+from facequality.metrics import Metrics
 from facequality.settings import Settings
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 from prometheus_client import CollectorRegistry
@@ -50,7 +51,7 @@ def engine_detector() -> Iterator[EmbeddedDetector]:
 async def served() -> AsyncIterator[Served]:
     """A gate on loopback with the embedded engine."""
     settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", reflection=True)
-    app = App(settings, EmbeddedDetector(workers=2), registry=CollectorRegistry())
+    app = App(settings, EmbeddedDetector(workers=2), metrics=Metrics(CollectorRegistry()))
     ports = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
         yield Served(app, channel, ports.metrics, ports.grpc)

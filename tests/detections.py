@@ -55,9 +55,7 @@ sides = st.integers(0, 4000)
 qualities = st.builds(
     FaceQuality, points, points, points, st.builds(Completeness, points, points, points, points, points, points)
 )
-attributes = st.builds(
-    FaceAttributes, glass=flags, pitch=angles, yaw=angles, roll=angles, hat=flags, mask=flags, eye_open=flags
-)
+attributes = st.builds(FaceAttributes, glass=flags, pitch=angles, yaw=angles, roll=angles, hat=flags, mask=flags, eye_open=flags)
 boxes = st.builds(BoundingBox, st.integers(-100, 4000), st.integers(-100, 4000), sides, sides)
 faces = st.builds(Face, boxes, st.none() | qualities, st.none() | attributes)
 detections = st.builds(

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib.util
 import signal
+import ssl
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import grpc
 import structlog
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry, start_http_server
 
 from facequality import __version__
-from facequality.detector import Detector
+from facequality.detector import Detector, DetectorInfo
+from facequality.detectors.deadline import DeadlineDetector
+from facequality.detectors.download import DownloadingDetector
 from facequality.detectors.observed import ObservedDetector
+from facequality.detectors.tencentcloud import client as cloud_client
+from facequality.detectors.tencentcloud.client import CloudOptions, TencentCloudDetector
+from facequality.detectors.tencentcloud.credentials import CredentialSource, FileCredentials, usable
+from facequality.detectors.transport import HttpClient, HttpOptions
+from facequality.errors import OperatorFault
 from facequality.gate import Gate
 from facequality.logs import note_check
 from facequality.metrics import Metrics
+from facequality.photo_uri import UriRules
 from facequality.policy import DEFAULT_PRESET, PolicySet, built_in
+from facequality.rpc.interceptors import InFlight
 from facequality.rpc.server import Health, build_health_server, build_server
 from facequality.rpc.servicer import FaceQualityServicer
 from facequality.settings import DetectorName, Settings, split_address
@@ -45,15 +58,56 @@ class Ports:
     health: int | None
 
 
-def build_detector(settings: Settings) -> Detector:
-    """Make the live detector.
+def build_detector(settings: Settings, on_paid_call: Callable[[DetectorInfo], None] = lambda _: None) -> Detector:
+    """Make the live detector; ``on_paid_call`` is told of each request that is billed.
 
     Raises:
         StartError: an extra or a file that it needs is missing.
     """
     if settings.detector is DetectorName.EMBEDDED:
-        return _embedded(settings.embedded_workers or None)
-    raise StartError("the tencentcloud detector is not part of this version; set FACEQUALITY_DETECTOR=embedded")
+        engine = _embedded(settings.embedded_workers or None)
+        if not settings.embedded_fetch_uris:
+            return engine
+        return DownloadingDetector(engine, rules=uri_rules(settings))
+    return _cloud(settings, on_paid_call)
+
+
+def uri_rules(settings: Settings) -> UriRules:
+    """Make the rules on photo URIs."""
+    hosts = (host.strip().lower() for host in settings.photo_uri_hosts.split(","))
+    return UriRules(frozenset(host for host in hosts if host))
+
+
+def _cloud(settings: Settings, on_paid_call: Callable[[DetectorInfo], None]) -> Detector:
+    credentials: CredentialSource
+    if settings.secret_id_file is not None and settings.secret_key_file is not None:
+        credentials = FileCredentials(settings.secret_id_file, settings.secret_key_file, settings.token_file)
+    else:
+        secrets = (settings.secret_id, settings.secret_key, settings.token)
+        secret_id, secret_key, token = (secret.get_secret_value() for secret in secrets)
+        credentials = functools.partial(usable, secret_id, secret_key, token or None)
+    try:
+        credentials()
+        tls = ssl.create_default_context(cafile=settings.tencentcloud_ca_file)
+    except OperatorFault as error:
+        raise StartError(error.message) from error
+    except ssl.SSLError as error:
+        raise StartError(f"{settings.tencentcloud_ca_file} is not a PEM file of certificate authorities") from error
+    http = HttpOptions(
+        connections=settings.tencentcloud_connections,
+        connect_seconds=settings.tencentcloud_connect_seconds,
+        tls=tls,
+        proxy=settings.tencentcloud_proxy.get_secret_value() or None,
+    )
+    options = CloudOptions(
+        endpoint=settings.tencentcloud_endpoint,
+        region=settings.tencentcloud_region,
+        face_model_version=settings.tencentcloud_face_model_version,
+        language=settings.tencentcloud_language,
+        unsigned_payload=settings.tencentcloud_unsigned_payload,
+    )
+    paid = functools.partial(on_paid_call, cloud_client.INFO)
+    return TencentCloudDetector(credentials, options, HttpClient(http), on_paid_call=paid)
 
 
 def _embedded(workers: int | None) -> Detector:
@@ -79,17 +133,22 @@ class App:
         settings: Settings,
         detector: Detector,
         *,
+        metrics: Metrics | None = None,
         policies: PolicySet | None = None,
-        registry: CollectorRegistry | None = None,
     ) -> None:
-        """Compose; nothing listens yet."""
+        """Compose; nothing listens yet. Without ``metrics`` a registry of its own is made."""
         self.settings = settings
         self.policies = policies or built_in(datetime.now(UTC), settings.default_policy or DEFAULT_PRESET)
-        self.registry = registry or _process_registry()
-        self.metrics = Metrics(self.registry)
+        self.metrics = metrics or Metrics(CollectorRegistry())
         self.health = Health()
-        self._detector = ObservedDetector(detector, self.metrics.observe_detector_call)
-        self.gate = Gate(lambda: self.policies, self._detector, observers=(self.metrics.observe_check, note_check))
+        self.in_flight = InFlight(self.metrics)
+        self._detector = ObservedDetector(DeadlineDetector(detector), self.metrics.observe_detector_call)
+        self.gate = Gate(
+            lambda: self.policies,
+            self._detector,
+            uri_rules=uri_rules(settings),
+            observers=(self.metrics.observe_check, note_check),
+        )
         self.metrics.serve_policies(self.policies)
         self.metrics.serve_detector(detector.info)
         self._servers: list[grpc.aio.Server] = []
@@ -121,14 +180,21 @@ class App:
         log.info("server.stopped")
 
     async def _close(self, *, grace_seconds: float) -> None:
-        await asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
+        refusing = asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
+        idle = asyncio.ensure_future(self.in_flight.wait_idle())
+        waiting: set[asyncio.Future[Any]] = {refusing, idle}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        idle.cancel()
+        # Open health watches would hold the servers for the whole grace time: only checks are waited for.
+        await asyncio.gather(*(server.stop(0) for server in self._servers))
+        await refusing
         await self._stack.aclose()
 
     async def _listen_everywhere(self) -> Ports:
         settings = self.settings
         await self.health.set_ready(ready=False)
         servicer = FaceQualityServicer(self.gate, settings.deadline_seconds)
-        main = build_server(servicer, self.health, self.metrics, with_reflection=settings.reflection)
+        main = build_server(servicer, self.health, self.metrics, self.in_flight, with_reflection=settings.reflection)
         grpc_port = await self._listen(main, settings.grpc_address)
         health_port = None
         if settings.health_address:
@@ -147,7 +213,7 @@ class App:
     def _serve_metrics(self, address: str) -> int:
         host, port = split_address(address)
         try:
-            server, thread = start_http_server(port, addr=host, registry=self.registry)
+            server, thread = start_http_server(port, addr=host, registry=self.metrics.registry)
         except OSError as error:
             raise StartError(f"cannot serve metrics on {address}: {error.strerror or error}") from error
 
@@ -186,7 +252,9 @@ async def run(settings: Settings) -> None:
     Raises:
         StartError: the gate cannot start.
     """
-    app = App(settings, await asyncio.to_thread(build_detector, settings))
+    metrics = Metrics(_process_registry())
+    detector = await asyncio.to_thread(build_detector, settings, metrics.observe_paid_call)
+    app = App(settings, detector, metrics=metrics)
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -11,9 +11,10 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from facequality.errors import GateError
+from facequality.detectors import deadline
+from facequality.errors import Code, ErrorReason, GateError
 from facequality.gate import Gate
-from facequality.rpc.server import MAX_RECEIVE_BYTES
+from facequality.image import PhotoLimits
 from facequality.rpc.translation import to_request, to_response
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
@@ -47,13 +48,17 @@ class LocalChecker:
     """Judges in this process."""
 
     gate: Gate
+    timeout: float
 
     async def check(self, request: pb.CheckFaceQualityRequest) -> pb.CheckFaceQualityResponse:
         """Judge one photo."""
+        deadline.current.set(deadline.Deadline.after(self.timeout))
         try:
             return to_response(await self.gate.check(to_request(request)))
         except GateError as error:
             raise CheckFailed(error.code.value, error.reason.value, error.message) from error
+        except Exception as error:
+            raise CheckFailed(Code.INTERNAL, ErrorReason.GATE_BUG, f"a bug in the gate: {error!r}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +70,22 @@ class RemoteChecker:
 
     async def check(self, request: pb.CheckFaceQualityRequest) -> pb.CheckFaceQualityResponse:
         """Judge one photo."""
-        if request.ByteSize() > MAX_RECEIVE_BYTES:
-            raise CheckFailed("RESOURCE_EXHAUSTED", "", "the photo is larger than any gate receives")
         stub = pb_grpc.FaceQualityServiceStub(self.channel)
         try:
             response: pb.CheckFaceQualityResponse = await stub.CheckFaceQuality(request, timeout=self.timeout)
         except grpc.aio.AioRpcError as error:
             raise CheckFailed(error.code().name, _reason(error), error.details() or "") from error
         return response
+
+
+def read_photo(path: Path) -> bytes:
+    """Read a photo, but no more than one byte over the largest that is taken: what is larger is refused all the same.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as photo:
+        return photo.read(PhotoLimits().max_bytes + 1)
 
 
 def find_photos(paths: Iterable[Path]) -> Iterator[Path]:

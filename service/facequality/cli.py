@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from facequality import __version__, app, logs, settings
-from facequality.checking import Checker, CheckFailed, LocalChecker, RemoteChecker, find_photos
+from facequality.checking import Checker, CheckFailed, LocalChecker, RemoteChecker, find_photos, read_photo
+from facequality.detectors.deadline import DeadlineDetector
 from facequality.errors import ErrorReason, PolicyNotFound
 from facequality.gate import Gate
 from facequality.policy import DEFAULT_PRESET, built_in
@@ -67,7 +68,7 @@ def _root(
 @cli.command()
 def serve() -> None:
     """Serve gRPC and metrics. Settings come from the environment (FACEQUALITY_...; see the README)."""
-    loaded = _settings()
+    loaded = _settings(serving=True)
     logs.configure(loaded.log_level)
     for hint in settings.misspelt(os.environ):
         structlog.get_logger().warning("settings.unknown_variable", text=hint)
@@ -145,7 +146,7 @@ async def _check_one(
     checker: Checker, photo: Path, policy: str, *, attributes: bool
 ) -> pb.CheckFaceQualityResponse | CheckFailed:
     try:
-        image = await asyncio.to_thread(photo.read_bytes)
+        image = await asyncio.to_thread(read_photo, photo)
     except OSError as error:
         return CheckFailed("INVALID_ARGUMENT", ErrorReason.PARAMETER_INVALID, f"cannot be read: {error.strerror}")
     options = pb.DetectOptions(need_face_attributes=attributes)
@@ -168,7 +169,7 @@ async def _checker(target: str, timeout: float) -> AsyncIterator[Checker]:
         _fail(str(error))
     policies = built_in(datetime.now(UTC), loaded.default_policy or DEFAULT_PRESET)
     try:
-        yield LocalChecker(Gate(lambda: policies, detector))
+        yield LocalChecker(Gate(lambda: policies, DeadlineDetector(detector)), timeout)
     finally:
         await detector.aclose()
 
@@ -178,9 +179,9 @@ def _as_json(response: pb.CheckFaceQualityResponse) -> dict[str, object]:
     return document
 
 
-def _settings() -> settings.Settings:
+def _settings(*, serving: bool = False) -> settings.Settings:
     try:
-        return settings.load()
+        return settings.load(serving=serving)
     except settings.SettingsError as error:
         _fail(str(error))
 

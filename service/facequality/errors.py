@@ -7,7 +7,7 @@
     └── DetectorError             (see below)          what the detector could not do
         ├── PhotoDownloadFailed   FAILED_PRECONDITION  the calling service
         ├── OperatorFault         FAILED_PRECONDITION  the operator: credentials, account, configuration, clock
-        ├── LimitReached          RESOURCE_EXHAUSTED   time (with retry_after) or the operator (a quota, without)
+        ├── LimitReached          RESOURCE_EXHAUSTED   time (a rate limit) or the operator (a quota)
         ├── UpstreamFault         UNAVAILABLE          time: the vendor or the network
         └── DetectorBug           INTERNAL             us
 
@@ -73,6 +73,25 @@ class ErrorReason(StrEnum):
     UPSTREAM_UNEXPECTED = "UPSTREAM_UNEXPECTED"
 
 
+class Retry(StrEnum):
+    """Whether another attempt can help."""
+
+    NEVER = "never"
+    ONCE = "once"
+    """Jittered, at most once: the first attempt may have been billed."""
+    YES = "yes"
+    """Jittered, within the deadline."""
+    THROTTLE = "throttle"
+    """Jittered, no sooner than a second."""
+    SLOW = "slow"
+    """In minutes; not within a call."""
+
+    @property
+    def seconds(self) -> float | None:
+        """What a caller is told to wait, s."""
+        return {Retry.ONCE: 1.0, Retry.YES: 0.5, Retry.THROTTLE: 1.0, Retry.SLOW: 60.0}.get(self)
+
+
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
     """One wrong field of a request: its path in the message, and what would be right."""
@@ -92,16 +111,21 @@ class GateError(Exception):
         message: str,
         *,
         metadata: Mapping[str, str] | None = None,
-        retry_after: float | None = None,
+        retry: Retry = Retry.NEVER,
         violations: tuple[FieldViolation, ...] = (),
     ) -> None:
-        """``metadata`` goes into ErrorInfo, ``retry_after`` (seconds) into RetryInfo, ``violations`` into BadRequest."""
+        """``metadata`` goes into ErrorInfo, ``retry`` into RetryInfo where waiting helps, ``violations`` into BadRequest."""
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.metadata: Mapping[str, str] = MappingProxyType(dict(metadata or {}))
-        self.retry_after = retry_after
+        self.retry = retry
         self.violations = violations
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds after which another call may succeed; None where waiting does not help."""
+        return self.retry.seconds if self.code in {Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED} else None
 
 
 class InvalidRequest(GateError):
@@ -153,7 +177,7 @@ class OperatorFault(DetectorError):
 
 
 class LimitReached(DetectorError):
-    """A rate limit (with ``retry_after``) or a quota (without)."""
+    """A rate limit (waiting helps) or a quota (it does not)."""
 
     code = Code.RESOURCE_EXHAUSTED
 

@@ -33,8 +33,7 @@ def evaluate(policy: Policy, detection: Detection) -> Evaluation:
     if judged is not None:
         findings += _face_findings(policy, detection.faces[judged], detection)
     faces = tuple(
-        Judgement.of(_face_findings(policy, face, detection)) if face.quality is not None else None
-        for face in detection.faces
+        Judgement.of(_face_findings(policy, face, detection)) if face.quality is not None else None for face in detection.faces
     )
     return Evaluation(findings, judged, faces)
 

@@ -18,6 +18,7 @@ from facequality.model import (
     PhotoBytes,
     PhotoRefused,
 )
+from facequality.photo_uri import UriRules, check_uri
 from facequality.policy import Policy, PolicySet
 
 
@@ -62,12 +63,14 @@ class Gate:
         detector: Detector,
         *,
         limits: PhotoLimits | None = None,
+        uri_rules: UriRules | None = None,
         observers: tuple[CheckObserver, ...] = (),
     ) -> None:
         """``policies`` gives the snapshot of the moment; ``observers`` see each finished check."""
         self._policies = policies
         self._detector = detector
         self._limits = limits or PhotoLimits()
+        self._uri_rules = uri_rules or UriRules()
         self._observers = observers
 
     @property
@@ -85,7 +88,7 @@ class Gate:
 
         Raises:
             PolicyNotFound: no policy has the requested name.
-            InvalidRequest: the detector does not take the photo or an option.
+            InvalidRequest: the photo's URI is refused, or the detector does not take the photo or an option.
             DetectorError: the detector could not judge the photo.
         """
         result = await self._check(request, self._policies().get(request.policy))
@@ -99,6 +102,8 @@ class Gate:
         if isinstance(request.photo, PhotoBytes):
             inspection = inspect(request.photo.data, self._limits)
             image, findings = inspection.info, inspection.findings
+        else:
+            check_uri(request.photo.uri, self._uri_rules)
         result = CheckResult(Judgement.of(findings), policy, self._detector.info, image)
         if result.judgement.reasons:
             return result

@@ -154,6 +154,9 @@ _MEASURE_OF_REFUSAL = {
 def refusal(reason: Reason) -> Finding:
     """Make the finding of a photo that was refused for a reason without a number being measured."""
     measure = _MEASURE_OF_REFUSAL[reason]
-    observed = 0.0 if MEASURES[measure].is_flag or reason is Reason.NO_FACE else None
-    minimum = 1.0 if observed == 0.0 else None
-    return Finding(measure, observed, minimum, None, FindingStatus.FAIL, reason=reason)
+    spec = MEASURES[measure]
+    if spec.is_flag and reason is spec.high:
+        return Finding(measure, 1.0, None, 0.0, FindingStatus.FAIL, reason=reason)
+    if spec.is_flag or reason is Reason.NO_FACE:
+        return Finding(measure, 0.0, 1.0, None, FindingStatus.FAIL, reason=reason)
+    return Finding(measure, None, None, None, FindingStatus.FAIL, reason=reason)

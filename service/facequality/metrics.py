@@ -15,7 +15,7 @@ from facequality.detector import DetectorInfo
 from facequality.detectors.observed import DetectorCall, Outcome
 from facequality.gate import CheckResult
 from facequality.measure import FACE_MEASURES, MEASURES, QUALITY_MEASURES
-from facequality.model import Finding, Measure, Reason, Verdict
+from facequality.model import Detection, Face, Measure, Reason, Verdict
 from facequality.policy import PolicySet
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2.5, 5, 10)
@@ -37,6 +37,7 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Register them; ``registry`` must not hold another instance's."""
+        self.registry = registry
         disable_created_metrics()
         call = ("grpc_type", "grpc_service", "grpc_method")
 
@@ -63,17 +64,13 @@ class Metrics:
             f"Findings within {NEAR:g} points, degrees or px of a bound.",
             ("policy", "measure", "status"),
         )
-        self.quality = histogram(
-            "facequality_quality_score", "Quality of judged faces, 0-100.", ("measure",), QUALITY_POINTS
-        )
+        self.quality = histogram("facequality_quality_score", "Quality of judged faces, 0-100.", ("measure",), QUALITY_POINTS)
         self.face_size = histogram("facequality_face_size_pixels", "Shorter side of judged faces.", (), FACE_PIXELS)
         self.pose = histogram("facequality_pose_degrees", "Pose of judged faces.", ("measure",), DEGREES)
         self.detector_calls = counter(
             "facequality_detector_requests_total", "Detector calls by class of outcome.", ("detector", "outcome")
         )
-        self.detector_seconds = histogram(
-            "facequality_detector_seconds", "Seconds a detector call took.", ("detector",), SECONDS
-        )
+        self.detector_seconds = histogram("facequality_detector_seconds", "Seconds a detector call took.", ("detector",), SECONDS)
         self.paid = counter("facequality_paid_calls_total", "Detector calls that the vendor bills.", ("detector",))
         self.saved = counter("facequality_saved_calls_total", "Detector calls saved.", ("cause",))
         self.saved.labels("local_rejection")
@@ -102,7 +99,7 @@ class Metrics:
                 self.checks.labels(policy.name, verdict.value)
             for reason in Reason:
                 self.rejections.labels(policy.name, reason.value)
-            for measure in policy.bounds:
+            for measure in (bounded for bounded in policy.bounds if not MEASURES[bounded].is_flag):
                 for status in ("PASS", "FAIL"):
                     self.near.labels(policy.name, measure.value, status)
 
@@ -136,24 +133,27 @@ class Metrics:
         if result.saved_call:
             self.saved.labels("local_rejection").inc()
         for finding in result.judgement.findings:
-            self._observe_finding(policy, finding)
+            margin, measure = finding.margin, finding.measure
+            if measure in FACE_MEASURES and not MEASURES[measure].is_flag and margin is not None and abs(margin) <= NEAR:
+                self.near.labels(policy, measure.value, finding.status.value).inc()
+        if isinstance(result.answer, Detection) and result.judged_face is not None:
+            self._observe_face(result.answer.faces[result.judged_face], result.answer)
 
     def observe_detector_call(self, call: DetectorCall) -> None:
         """A detector call ended."""
         self.detector_calls.labels(call.detector.name, call.outcome.value).inc()
         self.detector_seconds.labels(call.detector.name).observe(call.seconds)
-        if call.detector.paid:
-            self.paid.labels(call.detector.name).inc()
 
-    def _observe_finding(self, policy: str, finding: Finding) -> None:
-        measure, value, margin = finding.measure, finding.observed, finding.margin
-        if measure not in FACE_MEASURES or value is None:
-            return
-        if measure in QUALITY_MEASURES:
-            self.quality.labels(measure.value).observe(value)
-        elif measure is Measure.FACE_SIZE:
-            self.face_size.observe(value)
-        elif measure in _POSES:
-            self.pose.labels(measure.value).observe(value)
-        if margin is not None and abs(margin) <= NEAR and not MEASURES[measure].is_flag:
-            self.near.labels(policy, measure.value, finding.status.value).inc()
+    def observe_paid_call(self, detector: DetectorInfo) -> None:
+        """A request that the vendor bills left."""
+        self.paid.labels(detector.name).inc()
+
+    def _observe_face(self, face: Face, detection: Detection) -> None:
+        """Measures are observed whether or not the policy bounds them: bounds are chosen by looking at them."""
+        self.face_size.observe(face.box.size)
+        for histogram, measures in ((self.quality, QUALITY_MEASURES), (self.pose, _POSES)):
+            for measure in measures:
+                read = MEASURES[measure].read
+                value = read(face, detection) if read is not None else None
+                if value is not None:
+                    histogram.labels(measure.value).observe(value)

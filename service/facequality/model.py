@@ -217,11 +217,14 @@ Photo = PhotoBytes | PhotoUri
 
 @dataclass(frozen=True, slots=True)
 class DetectOptions:
-    """DetectFace's options: max_face_num 1-120, min_face_size 20 or 34 px, face_model_version "2.0" or "3.0"."""
+    """DetectFace's options; a face_model_version of None is the configured one.
+
+    max_face_num is 1-120, min_face_size 20 or 34 px, face_model_version "2.0" or "3.0".
+    """
 
     max_face_num: int = 1
     min_face_size: int = 34
-    face_model_version: str = "3.0"
+    face_model_version: str | None = None
     need_rotate_detection: bool = False
     need_face_attributes: bool = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -27,9 +28,12 @@ def add_verdict(table: Table, photo: str, response: pb.CheckFaceQualityResponse)
     """Add one photo's verdict."""
     accepted = response.verdict == verdict_pb2.VERDICT_ACCEPTED
     verdict = Text("accepted", "green") if accepted else Text("rejected", "red")
-    reasons = "\n".join(verdict_pb2.Reason.Name(reason).removeprefix("REASON_") for reason in response.reasons)
+    reasons = "\n".join(_name(verdict_pb2.Reason, reason, "REASON_") for reason in response.reasons)
     failing = [f for f in response.findings if f.status != verdict_pb2.FINDING_STATUS_PASS]
     table.add_row(Text(photo), verdict, reasons, "\n".join(_finding(finding) for finding in failing))
+    calibrated = "" if response.detector.cloud_calibrated else ", whose scores are not the cloud's"
+    policy = f"{response.policy} (revision {response.policy_revision})"
+    table.caption = f"policy {policy}; detector {response.detector.name}{calibrated}"
 
 
 def add_error(table: Table, photo: str, code: str, reason: str, message: str) -> None:
@@ -68,7 +72,7 @@ def policy_document(policy: Policy) -> dict[str, object]:
 
 def _finding(finding: verdict_pb2.Finding) -> str:
     measure = _MEASURES.get(finding.measure)
-    name = measure.value if measure is not None else verdict_pb2.Measure.Name(finding.measure)
+    name = measure.value if measure is not None else _name(verdict_pb2.Measure, finding.measure, "MEASURE_")
     unit = MEASURES[measure].unit if measure is not None else ""
     observed = f"{finding.observed:g}{unit}" if finding.HasField("observed") else "not measured"
     low = f"at least {finding.min:g}" if finding.HasField("min") else ""
@@ -76,6 +80,11 @@ def _finding(finding: verdict_pb2.Finding) -> str:
     needed = f" ({' and '.join(side for side in (low, high) if side)})" if low or high else ""
     advisory = "" if finding.blocking else ", advisory"
     return f"{name} {observed}{needed}{advisory}"
+
+
+def _name(enum: EnumTypeWrapper, value: int, prefix: str) -> str:
+    """Name an enum's value; a newer gate may send one that this version has no name for."""
+    return enum.Name(value).removeprefix(prefix) if value in enum.values() else str(value)
 
 
 def _number(value: float | None) -> str:

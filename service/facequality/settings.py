@@ -7,12 +7,14 @@ import os
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from facequality.policy import PRESETS
+from facequality.policy import DEFAULT_PRESET, PRESETS
 
 PREFIX = "FACEQUALITY_"
 _CLOUD_PREFIXES = ("TENCENTCLOUD_", f"{PREFIX}TENCENTCLOUD_")
@@ -56,10 +58,41 @@ Address = Annotated[str, AfterValidator(_address)]
 OptionalAddress = Annotated[str, AfterValidator(lambda value: _address(value) if value else value)]
 
 
+def _endpoint(value: str) -> str:
+    parts = urlsplit(value)
+    bare = parts.path in {"", "/"} and not parts.query and not parts.fragment and parts.username is None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not bare:
+        raise ValueError("must be a base URL such as https://iai.tencentcloudapi.com")
+    return value.rstrip("/")
+
+
+def _proxy(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if value.get_secret_value() and (parts.scheme != "http" or not parts.hostname):
+        raise ValueError("must be the URL of an HTTP proxy, such as http://proxy.example:3128")
+    return value
+
+
+def _readable(value: Path | None) -> Path | None:
+    if value is not None and not os.access(value, os.R_OK):
+        raise ValueError("is not a file that can be read")
+    return value
+
+
+ReadablePath = Annotated[Path | None, AfterValidator(_readable)]
+
+
 class Settings(BaseSettings):
     """One field per variable, FACEQUALITY_ in front."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+    )
 
     detector: DetectorName = Field(
         DetectorName.EMBEDDED,
@@ -80,24 +113,60 @@ class Settings(BaseSettings):
     embedded_workers: int = Field(
         0, ge=0, le=256, description="Photos that the embedded engine works on at a time; 0: one per processor."
     )
+    embedded_fetch_uris: bool = Field(
+        default=False, description="Let the embedded detector download photo URIs (public addresses only)."
+    )
+    photo_uri_hosts: str = Field(
+        "",
+        description="Hosts that photo URIs may name, comma-separated; `.x.com`: all below x.com; empty: any public one.",
+    )
+    tencentcloud_endpoint: Annotated[str, AfterValidator(_endpoint)] = Field(
+        "https://iai.tencentcloudapi.com", description="DetectFace's base URL: global, regional, internal or international."
+    )
+    tencentcloud_region: str = Field("", pattern=r"^[a-z0-9-]*$", description="`X-TC-Region`; empty: not sent.")
+    tencentcloud_proxy: Annotated[SecretStr, AfterValidator(_proxy)] = Field(
+        SecretStr(""), description="URL of an HTTP proxy to the vendor; proxy variables of the environment are ignored."
+    )
+    tencentcloud_ca_file: ReadablePath = Field(None, description="PEM file of certificate authorities; empty: the system's.")
+    tencentcloud_face_model_version: Literal["2.0", "3.0"] = Field("3.0", description="Face model where a request names none.")
+    tencentcloud_language: Literal["en-US", "zh-CN"] = Field("en-US", description="Language of the vendor's messages.")
+    tencentcloud_unsigned_payload: bool = Field(
+        default=False,
+        description="Leave the photo out of the signature: about a third less CPU for large photos; TLS alone then protects it.",
+    )
+    tencentcloud_connections: int = Field(64, ge=1, le=1024, description="Most connections to the vendor.")
+    tencentcloud_connect_seconds: float = Field(3, gt=0, le=60, description="Limit of one TCP and TLS handshake.")
+    secret_id: SecretStr = Field(SecretStr(""), validation_alias="TENCENTCLOUD_SECRET_ID", description="API key id.")
+    secret_key: SecretStr = Field(SecretStr(""), validation_alias="TENCENTCLOUD_SECRET_KEY", description="API key.")
+    token: SecretStr = Field(SecretStr(""), validation_alias="TENCENTCLOUD_TOKEN", description="Token of a temporary API key.")
+    secret_id_file: ReadablePath = Field(None, validation_alias="TENCENTCLOUD_SECRET_ID_FILE", description="File with the id.")
+    secret_key_file: ReadablePath = Field(
+        None, validation_alias="TENCENTCLOUD_SECRET_KEY_FILE", description="File with the key; read again when it changes."
+    )
+    token_file: ReadablePath = Field(None, validation_alias="TENCENTCLOUD_TOKEN_FILE", description="File with the token.")
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         "info", description="Lowest level logged."
     )
 
 
-def load(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the process's environment.
+def load(*, serving: bool = False) -> Settings:
+    """Read the process's environment; ``serving`` also demands what only a server must have.
 
     Raises:
         SettingsError: something in it is wrong; the text names every mistake.
     """
-    environ = os.environ if environ is None else environ
-    mistakes = _contradictions(environ)
+    # As in the rest of the settings, the case of a variable's name does not matter.
+    environ = {name.upper(): value for name, value in os.environ.items() if value}
+    mistakes = _unsupported(environ)
+    if serving:
+        mistakes += _ambiguities(environ)
     settings: Settings | None = None
     try:
         settings = Settings()
     except ValidationError as error:
-        mistakes += [f"{PREFIX}{str(e['loc'][0]).upper()}: {_reason(e['msg'])}" for e in error.errors()]
+        mistakes += [f"{_variable(str(e['loc'][0]))}: {_reason(e['msg'])}" for e in error.errors()]
+    if settings is not None and serving:
+        mistakes += _missing_credentials(settings)
     if mistakes or settings is None:
         raise SettingsError("\n".join(mistakes))
     return settings
@@ -108,7 +177,7 @@ def misspelt(environ: Mapping[str, str]) -> list[str]:
 
     Kubernetes adds variables of its own for every Service (NAME_SERVICE_HOST, NAME_PORT): only near misses are named.
     """
-    known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    known = variables()
     hints = []
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in known:
@@ -117,16 +186,46 @@ def misspelt(environ: Mapping[str, str]) -> list[str]:
     return hints
 
 
-def _contradictions(environ: Mapping[str, str]) -> list[str]:
+def variables() -> list[str]:
+    """Name every variable."""
+    return [_variable(str(field.validation_alias or name)) for name, field in Settings.model_fields.items()]
+
+
+def _variable(name: str) -> str:
+    return name if name.startswith("TENCENTCLOUD_") else f"{PREFIX}{name.upper()}"
+
+
+def _missing_credentials(settings: Settings) -> list[str]:
+    if settings.detector is not DetectorName.TENCENTCLOUD:
+        return []
     mistakes = []
-    cloud = sorted(name for name, value in environ.items() if value and name.startswith(_CLOUD_PREFIXES))
-    if cloud and not environ.get(f"{PREFIX}DETECTOR"):
-        mistakes.append(
-            f"{PREFIX}DETECTOR: is not set, yet {', '.join(cloud)} {'is' if len(cloud) == 1 else 'are'}; "
-            "say which detector is meant: tencentcloud or embedded"
-        )
-    default = environ.get(f"{PREFIX}DEFAULT_POLICY", "")
-    if default and default not in PRESETS:
+    for value, file, name in (
+        (settings.secret_id, settings.secret_id_file, "TENCENTCLOUD_SECRET_ID"),
+        (settings.secret_key, settings.secret_key_file, "TENCENTCLOUD_SECRET_KEY"),
+    ):
+        if not value.get_secret_value() and file is None:
+            mistakes.append(f"{name}: is missing; the tencentcloud detector needs it, or {name}_FILE")
+        if value.get_secret_value() and file is not None:
+            mistakes.append(f"{name}: is set, and so is {name}_FILE; say which is meant")
+    if (settings.secret_id_file is None) != (settings.secret_key_file is None):
+        mistakes.append("TENCENTCLOUD_SECRET_ID_FILE, TENCENTCLOUD_SECRET_KEY_FILE: set both or neither")
+    return mistakes
+
+
+def _ambiguities(environ: Mapping[str, str]) -> list[str]:
+    cloud = sorted(name for name in environ if name.startswith(_CLOUD_PREFIXES))
+    if not cloud or f"{PREFIX}DETECTOR" in environ:
+        return []
+    named = f"{', '.join(cloud)} {'is' if len(cloud) == 1 else 'are'}"
+    return [f"{PREFIX}DETECTOR: is not set, yet {named}; say which detector is meant: tencentcloud or embedded"]
+
+
+def _unsupported(environ: Mapping[str, str]) -> list[str]:
+    mistakes = []
+    if f"{PREFIX}POLICY_FILE" in environ:
+        mistakes.append(f"{PREFIX}POLICY_FILE: this version reads no policy files; it serves {', '.join(PRESETS)}")
+    default = environ.get(f"{PREFIX}DEFAULT_POLICY", DEFAULT_PRESET)
+    if default not in PRESETS:
         mistakes.append(f"{PREFIX}DEFAULT_POLICY: no policy named {default!r}; served: {', '.join(PRESETS)}")
     return mistakes
 

@@ -18,6 +18,12 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
 
 
+@pytest.fixture(autouse=True)
+def _keep_logging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runner closes the error stream that the command would leave the whole process logging to."""
+    monkeypatch.setattr("facequality.logs.configure", lambda _: None)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """good.png, nested/blurred.JPG, nested/cat.bmp, and a text file."""
@@ -96,6 +102,26 @@ async def test_a_target_gives_the_same_answers_as_in_process(served: Served, fol
     refused = await asyncio.to_thread(run, "check", folder, "--json", "--policy", "x", "--target", target)
     assert refused.exit_code == 2
     assert json.loads(refused.stdout.splitlines()[0])["error"]["reason"] == "POLICY_NOT_FOUND"
+
+
+async def test_a_huge_file_is_a_verdict_either_way(served: Served, tmp_path: Path) -> None:
+    """It is not read to its end."""
+    import asyncio
+
+    huge = tmp_path / "huge.jpg"
+    huge.write_bytes(b"\xff\xd8" + b"\x00" * 9_000_000)
+    target = f"127.0.0.1:{served.grpc_port}"
+    for more in ((), ("--target", target)):
+        result = await asyncio.to_thread(run, "check", huge, "--json", *more)
+        assert result.exit_code == 1
+        assert json.loads(result.stdout)["reasons"] == ["REASON_IMAGE_TOO_LARGE"]
+
+
+def test_the_time_limit_holds_in_process(folder: Path) -> None:
+    """An error, not a hang."""
+    result = run("check", folder / "good.png", "--json", "--timeout", "0.001")
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["error"]["reason"] == "DEADLINE"
 
 
 def test_an_unreachable_target_is_an_error_per_photo(folder: Path) -> None:

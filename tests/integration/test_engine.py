@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from facequality.detectors.embedded.decode import decode
-from facequality.detectors.embedded.detector import EmbeddedDetector
+from facequality.detectors.embedded.detector import EmbeddedDetector, processors
 from facequality.detectors.embedded.engine import MODEL_VERSION
+from facequality.detectors.embedded.geometry import Image as Pixels
 from facequality.detectors.embedded.training.faces import CACHE, MANIFEST
 from facequality.detectors.embedded.weights import fetch, read_manifest
 from facequality.errors import ErrorReason, InvalidRequest
@@ -274,12 +275,80 @@ async def test_mutated_photos_end_in_a_verdict(engine_detector: EmbeddedDetector
     assert 0 < undecodable < len(results)
 
 
+def scan_bomb() -> bytes:
+    """A small progressive JPEG whose last scan is repeated a thousand times."""
+    photo = photos.encode(Image.new("L", (256, 256), 128), "JPEG", progressive=True)
+    start, end = photo.rindex(b"\xff\xda"), photo.rindex(b"\xff\xd9")
+    return photo[:end] + photo[start:end] * 1000 + photo[end:]
+
+
+async def test_a_photo_of_a_thousand_scans_is_not_decoded(engine_detector: EmbeddedDetector) -> None:
+    """Each scan would cost a pass over every pixel."""
+    assert (await check(engine_detector, scan_bomb())).judgement.reasons == (R.IMAGE_UNDECODABLE,)
+
+
+async def test_a_caller_that_goes_away_frees_its_place_and_the_engine_comes_back() -> None:
+    """With one engine: one photo being looked at, one waiting; both callers leave; the next one is served."""
+    detector = EmbeddedDetector(workers=1)
+    large = PhotoBytes(photos.encode(photos.portrait().resize((3000, 3000)), "JPEG"))
+    calls = [asyncio.create_task(detector.detect(large, DetectOptions())) for _ in range(2)]
+    await asyncio.sleep(0.02)
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    async with asyncio.timeout(10):
+        assert isinstance(await detector.detect(large, DetectOptions()), Detection)
+    await detector.aclose()
+
+
+def test_a_false_face_does_not_displace_a_true_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A larger candidate that the mesh does not confirm is dropped before the faces are counted."""
+    from facequality.detectors.embedded.detection import Candidate, FaceFinder
+    from facequality.detectors.embedded.engine import Engine
+
+    true_faces = FaceFinder.find
+
+    def with_a_false_one(self: FaceFinder, image: Pixels, *, min_size: int, all_sizes: bool) -> list[Candidate]:
+        false = Candidate(300, 250, 200, 200, (350, 300), (450, 300), 0.9)
+        return [false, *true_faces(self, image, min_size=min_size, all_sizes=all_sizes)]
+
+    monkeypatch.setattr(FaceFinder, "find", with_a_false_one)
+    image = decode(photos.encode(photos.portrait()))
+    assert image is not None
+    (face,) = Engine().analyse(image, DetectOptions(max_face_num=1)).faces
+    assert face.box.width < 120
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"cpu.max": "100000 100000"}, 1),
+        ({"cpu.max": "max 100000"}, None),
+        ({"cpu.max": "50000 100000"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ({}, None),
+    ],
+)
+def test_workers_follow_the_containers_quota(tmp_path: Path, files: dict[str, str], expected: int | None) -> None:
+    """One engine takes 50 MB: a container with one processor on a large node gets one."""
+    import os
+
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    assert processors(tmp_path) == (expected or len(os.sched_getaffinity(0)))
+
+
 def test_ten_thousand_mutated_photos_decode_or_do_not() -> None:
     """The decoder gives pixels or None and nothing else. Seeded."""
     seeded = random.Random(2)
     tiny = photos.portrait().crop((180, 60, 270, 180)).resize((70, 70))
     originals = [photos.encode(tiny, f) for f in ("JPEG", "PNG", "BMP")]
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E], exif[0x011A] = 6, "a text", 72.5
     originals += [photos.encode(tiny.convert("P")), photos.encode(tiny.convert("CMYK"), "JPEG")]
+    originals += [photos.encode(tiny, "JPEG", exif=exif, icc_profile=b"icc"), photos.encode(tiny, exif=exif, icc_profile=b"icc")]
     for _ in range(10_000):
         photo = bytearray(seeded.choice(originals))
         for _ in range(seeded.randint(1, 12)):

@@ -22,8 +22,10 @@ from facequality.errors import (
     LimitReached,
     OperatorFault,
     PhotoDownloadFailed,
+    Retry,
     UpstreamFault,
 )
+from facequality.metrics import Metrics
 from facequality.model import Detection, DetectOptions, Measure, Photo, PhotoRefused
 from facequality.rpc.server import MAX_RECEIVE_BYTES
 from facequality.rpc.status import INTERNAL_TEXT
@@ -202,10 +204,17 @@ async def test_any_bytes_as_a_message_end_in_a_documented_status(served: Served,
 
 
 async def test_a_malformed_message_is_typed_on_every_method(served: Served) -> None:
-    """Also the health service's."""
-    for path in ("facequality.v1.FaceQualityService/GetPolicy", "grpc.health.v1.Health/Check"):
-        call: Any = served.channel.unary_unary(f"/{path}")
-        error = await failure(call(b"\xff\xff\xff"))
+    """Also the health service's and reflection's, which stream."""
+    channel: Any = served.channel
+    raw = b"\xff\xff\xff"
+    calls: list[Any] = [
+        channel.unary_unary("/facequality.v1.FaceQualityService/GetPolicy")(raw),
+        channel.unary_unary("/grpc.health.v1.Health/Check")(raw),
+        channel.unary_stream("/grpc.health.v1.Health/Watch")(raw).read(),
+        channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")(iter([raw])).read(),
+    ]
+    for call in calls:
+        error = await failure(call)
         assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
         info = details(error)["ErrorInfo"]
         assert isinstance(info, error_details_pb2.ErrorInfo)
@@ -260,7 +269,7 @@ class Fake:
 
     def sample(self, name: str, **labels: str) -> float:
         """A metric's value."""
-        value = self.app.registry.get_sample_value(name, labels)
+        value = self.app.metrics.registry.get_sample_value(name, labels)
         assert value is not None, (name, labels)
         return value
 
@@ -269,7 +278,7 @@ class Fake:
 async def fake() -> AsyncIterator[Fake]:
     app_settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", deadline_seconds=1)
     detector = FakeDetector()
-    app = App(app_settings, detector, registry=CollectorRegistry())
+    app = App(app_settings, detector, metrics=Metrics(CollectorRegistry()))
     ports = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
         yield Fake(app, detector, channel)
@@ -282,23 +291,22 @@ R = ErrorReason
 @pytest.mark.parametrize(
     ("raised", "code", "retry"),
     [
-        (OperatorFault(R.UPSTREAM_CREDENTIALS, "no key"), "FAILED_PRECONDITION", None),
+        (OperatorFault(R.UPSTREAM_CLOCK_SKEW, "late", retry=Retry.ONCE), "FAILED_PRECONDITION", None),
         (PhotoDownloadFailed(R.IMAGE_DOWNLOAD_FAILED, "404"), "FAILED_PRECONDITION", None),
-        (LimitReached(R.UPSTREAM_RATE_LIMIT, "slow down", retry_after=1.5), "RESOURCE_EXHAUSTED", 1.5),
+        (LimitReached(R.UPSTREAM_RATE_LIMIT, "slow down", retry=Retry.THROTTLE), "RESOURCE_EXHAUSTED", 1),
         (LimitReached(R.UPSTREAM_QUOTA, "used up"), "RESOURCE_EXHAUSTED", None),
-        (UpstreamFault(R.UPSTREAM_INTERNAL, "down", retry_after=0.2), "UNAVAILABLE", 0.2),
-        (DetectorBug(R.GATE_BUG, "wrong request"), "INTERNAL", None),
+        (UpstreamFault(R.UPSTREAM_INTERNAL, "down", retry=Retry.YES), "UNAVAILABLE", 0.5),
+        (DetectorBug(R.GATE_BUG, "secret detail"), "INTERNAL", None),
     ],
 )
-async def test_detector_errors_arrive_with_their_details(
-    fake: Fake, raised: GateError, code: str, retry: float | None
-) -> None:
+async def test_detector_errors_arrive_with_their_details(fake: Fake, raised: GateError, code: str, retry: float | None) -> None:
     """Reason, metadata, RetryInfo."""
     fake.detector.answer = type(raised)(
-        raised.reason, raised.message, metadata={"upstream_request_id": "r-1"}, retry_after=retry
+        raised.reason, raised.message, metadata={"upstream_request_id": "r-1", "error": "x"}, retry=raised.retry
     )
     error = await failure(fake.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PORTRAIT)))
     assert error.code().name == code
+    assert error.details() == (INTERNAL_TEXT if code == "INTERNAL" else raised.message)
     found = details(error)
     info = found["ErrorInfo"]
     assert isinstance(info, error_details_pb2.ErrorInfo)
@@ -342,6 +350,7 @@ async def test_a_call_without_a_deadline_gets_the_configured_budget(fake: Fake) 
         error = await failure(fake.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PORTRAIT), timeout=timeout))
         assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert error.details() == "no answer within 1 s"
+    assert fake.sample("facequality_detector_requests_total", detector="fake", outcome="deadline") == 2
 
 
 async def test_a_cancelled_call_stops_the_work_and_is_counted_as_such(fake: Fake) -> None:
@@ -385,12 +394,21 @@ async def test_checks_move_the_metrics(fake: Fake) -> None:
     assert fake.sample("facequality_rejections_total", policy="enroll", reason="CHIN_OCCLUDED") == 1
     assert fake.sample("facequality_rejections_total", policy="enroll", reason="IMAGE_UNDECODABLE") == 1
     assert fake.sample("facequality_saved_calls_total", cause="local_rejection") == 1
-    assert fake.sample("facequality_paid_calls_total", detector="fake") == 2
     assert fake.sample("facequality_detector_requests_total", detector="fake", outcome="ok") == 2
     # loose: mouth 99 of 31 is far off; enroll: sharpness 73 of 80 is 7 off, score 63 of 70 too; loose face 196 px too.
     assert fake.sample("facequality_near_threshold_total", policy="enroll", measure="sharpness", status="FAIL") == 0
     assert fake.sample("facequality_quality_score_count", measure="sharpness") == 2
     assert fake.sample("facequality_in_flight_calls") == 0
+
+
+async def test_measures_are_observed_whether_or_not_they_are_bounded(fake: Fake) -> None:
+    """Bounds are chosen by looking at them."""
+    for policy in ("loose", "strict"):
+        await fake.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PORTRAIT, policy=policy))
+    for measure in ("sharpness", "completeness.eyebrow", "completeness.chin"):
+        assert fake.sample("facequality_quality_score_count", measure=measure) == 2
+    assert fake.sample("facequality_pose_degrees_count", measure="pitch") == 2
+    assert fake.sample("facequality_face_size_pixels_count") == 2
 
 
 async def test_every_series_is_there_from_the_start(fake: Fake) -> None:
@@ -428,9 +446,7 @@ async def test_the_request_id_is_echoed(served: Served) -> None:
     await call
     assert ("x-request-id", "order-17") in tuple(await call.initial_metadata())
     assert ("x-request-id", "order-17") in tuple(await call.trailing_metadata())
-    error = await failure(
-        served.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(), metadata=(("x-request-id", "order-18"),))
-    )
+    error = await failure(served.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(), metadata=(("x-request-id", "order-18"),)))
     assert ("x-request-id", "order-18") in tuple(error.trailing_metadata())
     assert "ErrorInfo" in details(error)
     made = served.stub.GetPolicy(pb.GetPolicyRequest())
@@ -455,7 +471,7 @@ async def test_health_has_three_names(served: Served) -> None:
 async def test_the_health_address_serves_health_alone() -> None:
     """For probes when the main port has TLS."""
     app_settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", health_address="127.0.0.1:0")
-    app = App(app_settings, FakeDetector(), registry=CollectorRegistry())
+    app = App(app_settings, FakeDetector(), metrics=Metrics(CollectorRegistry()))
     ports = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{ports.health}") as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
@@ -486,9 +502,9 @@ async def test_an_address_in_use_is_said_in_words(served: Served) -> None:
     """A second server must not share the port."""
     app_settings = Settings(grpc_address=f"127.0.0.1:{served.grpc_port}", metrics_address="127.0.0.1:0")
     with pytest.raises(StartError, match=r"cannot listen on 127\.0\.0\.1"):
-        await App(app_settings, FakeDetector(), registry=CollectorRegistry()).start()
+        await App(app_settings, FakeDetector(), metrics=Metrics(CollectorRegistry())).start()
     app_settings = Settings(grpc_address="127.0.0.1:0", metrics_address=f"127.0.0.1:{served.metrics_port}")
-    app = App(app_settings, FakeDetector(), registry=CollectorRegistry())
+    app = App(app_settings, FakeDetector(), metrics=Metrics(CollectorRegistry()))
     with pytest.raises(StartError, match="cannot serve metrics on"):
         await app.start()
 

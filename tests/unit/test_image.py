@@ -8,6 +8,7 @@ import struct
 import zlib
 
 import pytest
+from facequality import image
 from facequality.image import Format, Inspection, PhotoLimits, inspect
 from facequality.model import Judgement, Reason, Verdict
 from hypothesis import given
@@ -87,6 +88,43 @@ def test_every_kind_of_pixel_tells_its_size(mode: str, image_format: str) -> Non
     info = inspect(blank(100, 80, image_format, mode), LIMITS).info
     assert info is not None
     assert (info.format, info.width, info.height) == (Format(image_format), 100, 80)
+
+
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        blank(64, 64)[:33] + png_chunk(b"iCCP", b"x\x00\x00" + zlib.compress(b"\x00" * 1_000_000)) * 3000,
+        blank(64, 64)[:33] + png_chunk(b"prVt", b"") * 300_000,
+        b"\xff\xd8" + b"\xff\xfe\x00\x02" * 900_000,
+    ],
+    ids=["colour profiles", "empty chunks", "empty comments"],
+)
+def test_a_header_of_countless_pieces_is_refused_early(pieces: bytes) -> None:
+    """Each piece costs time on the event loop: looking at them ends after some hundred."""
+    reads = 0
+
+    class Counting(image._Header):
+        def read(self, size: int | None = -1, /) -> bytes:
+            nonlocal reads
+            reads += 1
+            return super().read(size)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(image, "_Header", Counting)
+        assert reasons(inspect(pieces, LIMITS)) == (R.IMAGE_UNDECODABLE,)
+    assert reads <= image.MAX_HEADER_READS + 20
+
+
+def test_a_photo_with_much_metadata_is_read() -> None:
+    """Profiles, comments and Exif as phones and editors write them."""
+    exif = Image.Exif()
+    exif[0x010E] = "x" * 60_000
+    photo = blank(100, 100, "JPEG", icc_profile=b"\x00" * 1_500_000, exif=exif, comment=b"c" * 1000)
+    assert reasons(inspect(photo, LIMITS)) == ()
 
 
 def test_a_phones_two_picture_jpeg_is_a_jpeg() -> None:

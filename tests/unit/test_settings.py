@@ -18,7 +18,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> settings.Settings:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    return settings.load()
+    return settings.load(serving=True)
 
 
 def test_the_defaults_are_the_contracts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,3 +82,58 @@ def test_other_addresses_are_refused(address: str) -> None:
     """In words."""
     with pytest.raises(ValueError, match="must be HOST:PORT"):
         settings.split_address(address)
+
+
+def test_a_policy_file_is_not_silently_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sets one believes that it is applied."""
+    with pytest.raises(settings.SettingsError, match="FACEQUALITY_POLICY_FILE: this version reads no policy files"):
+        load(monkeypatch, FACEQUALITY_POLICY_FILE="/etc/policies.yaml")
+
+
+def test_only_a_server_must_be_unambiguous(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking at policies needs no detector."""
+    monkeypatch.setenv("TENCENTCLOUD_SECRET_ID", "x")
+    assert settings.load().detector == "embedded"
+
+
+def test_missing_cloud_credentials_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both, with the way to give them as files."""
+    with pytest.raises(settings.SettingsError) as caught:
+        load(monkeypatch, FACEQUALITY_DETECTOR="tencentcloud")
+    assert str(caught.value).splitlines() == [
+        f"{name}: is missing; the tencentcloud detector needs it, or {name}_FILE"
+        for name in ("TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY")
+    ]
+
+
+def test_secrets_stay_out_of_reprs_and_mistakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values given as values and in a proxy's URL."""
+    loaded = load(
+        monkeypatch,
+        FACEQUALITY_DETECTOR="tencentcloud",
+        TENCENTCLOUD_SECRET_ID="the-id",
+        TENCENTCLOUD_SECRET_KEY="the-key",
+        TENCENTCLOUD_TOKEN="the-token",
+        FACEQUALITY_TENCENTCLOUD_PROXY="http://user:hunter2@proxy.example:3128",
+    )
+    assert not any(secret in repr(loaded) for secret in ("the-id", "the-key", "the-token", "hunter2"))
+    with pytest.raises(settings.SettingsError) as caught:
+        load(monkeypatch, FACEQUALITY_TENCENTCLOUD_PROXY="ftp://user:hunter2@proxy.example")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("endpoint", ["iai.tencentcloudapi.com", "ftp://x", "https://", "https://h/path", "https://u:p@h"])
+def test_a_wrong_endpoint_is_refused(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """Scheme and host, nothing else."""
+    with pytest.raises(settings.SettingsError, match="FACEQUALITY_TENCENTCLOUD_ENDPOINT: must be a base URL"):
+        load(monkeypatch, FACEQUALITY_TENCENTCLOUD_ENDPOINT=endpoint)
+
+
+def test_the_readme_lists_every_setting_with_its_default() -> None:
+    """Nothing more and nothing less."""
+    import re
+    from pathlib import Path
+
+    text = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
+    listed = {name for name in re.findall(r"`((?:FACEQUALITY|TENCENTCLOUD)_[A-Z_]+)`", text) if not name.endswith("_")}
+    assert set(settings.variables()) <= listed

@@ -1,6 +1,6 @@
-"""Interceptors, outermost first: metrics, correlation with the access log, errors, parsing.
+"""Interceptors, outermost first: metrics, calls in flight, correlation with the access log, errors, parsing.
 
-Three of them are context managers around a call; one interceptor applies such a manager to every kind of handler.
+All but the last are context managers around a call; one interceptor applies such a manager to every kind of handler.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
 from facequality import correlation
-from facequality.errors import ErrorReason, GateError, InvalidRequest
+from facequality.errors import Code, ErrorReason, GateError, InvalidRequest
 from facequality.metrics import Metrics
 from facequality.rpc.status import bug_status, to_status
 
@@ -91,24 +91,72 @@ class ParsingInterceptor(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        """Wrap handlers that take one message."""
+        """Wrap every handler that parses."""
         handler = await continuation(handler_call_details)
-        if handler is None or handler.request_streaming or handler.response_streaming:
+        if handler is None or handler.request_deserializer is None:
             return handler
-        parse = handler.request_deserializer
-        inner: Callable[[Any, Context], Awaitable[Any]] | None = handler.unary_unary  # type: ignore[assignment]
-        if parse is None or inner is None:
-            return handler
+        return _with_behaviour(handler, _parsing(handler, handler.request_deserializer), parse=None)
 
-        async def call(raw: bytes, context: Context) -> Any:
-            try:
-                request = parse(raw)
-            except DecodeError as error:
-                text = "the request is not a message of this method"
-                raise InvalidRequest(ErrorReason.MESSAGE_MALFORMED, text) from error
-            return await inner(request, context)
 
-        return _with_behaviour(handler, call, parse=None)
+def _parsing(handler: Handler, parse: Callable[[bytes], Any]) -> Callable[..., Any]:
+    inner = _behaviour(handler)
+
+    def parsed(raw: bytes) -> Any:
+        try:
+            return parse(raw)
+        except DecodeError as error:
+            text = "the request is not a message of this method"
+            raise InvalidRequest(ErrorReason.MESSAGE_MALFORMED, text) from error
+
+    async def each(raws: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        async for raw in raws:
+            yield parsed(raw)
+
+    take: Callable[[Any], Any] = each if handler.request_streaming else parsed
+
+    async def call(raw: Any, context: Context) -> Any:
+        return await inner(take(raw), context)
+
+    async def stream(raw: Any, context: Context) -> AsyncIterator[Any]:
+        async for response in inner(take(raw), context):
+            yield response
+
+    return stream if inspect.isasyncgenfunction(inner) else call
+
+
+class InFlight:
+    """The calls in progress, infrastructure aside."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        """Nothing is in progress yet."""
+        self._gauge = metrics.in_flight
+        self._count = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def wait_idle(self) -> None:
+        """Wait until no call is in progress."""
+        await self._idle.wait()
+
+    @asynccontextmanager
+    async def around(self, method: Method, _: Context) -> AsyncIterator[None]:
+        """Count a call."""
+        if method.is_quiet:
+            yield
+            return
+        self._change(1)
+        try:
+            yield
+        finally:
+            self._change(-1)
+
+    def _change(self, by: int) -> None:
+        self._count += by
+        self._gauge.set(self._count)
+        if self._count:
+            self._idle.clear()
+        else:
+            self._idle.set()
 
 
 def metrics_around(metrics: Metrics, clock: Callable[[], float] = time.perf_counter) -> Around:
@@ -119,16 +167,12 @@ def metrics_around(metrics: Metrics, clock: Callable[[], float] = time.perf_coun
         labels = (method.kind, method.service, method.name)
         started, error = clock(), None
         metrics.observe_rpc_start(*labels)
-        if not method.is_quiet:
-            metrics.in_flight.inc()
         try:
             yield
         except BaseException as caught:
             error = caught
             raise
         finally:
-            if not method.is_quiet:
-                metrics.in_flight.dec()
             metrics.observe_rpc_end(*labels, _code(context, error), clock() - started)
 
     return around
@@ -167,7 +211,11 @@ async def errors(method: Method, context: Context) -> AsyncIterator[None]:
     except (grpc.aio.AbortError, asyncio.CancelledError):
         raise
     except GateError as error:
-        structlog.contextvars.bind_contextvars(error_reason=error.reason.value, error=error.message, **error.metadata)
+        structlog.contextvars.bind_contextvars(
+            error_reason=error.reason.value, error=error.message, error_metadata=dict(error.metadata)
+        )
+        if error.code is Code.INTERNAL:
+            log.exception("rpc.bug", method=f"/{method.service}/{method.name}")
         await _abort(context, rpc_status.to_status(to_status(error)))
     except Exception:
         log.exception("rpc.bug", method=f"/{method.service}/{method.name}")

@@ -7,7 +7,14 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from facequality.metrics import Metrics
-from facequality.rpc.interceptors import AroundInterceptor, ParsingInterceptor, access_log, errors, metrics_around
+from facequality.rpc.interceptors import (
+    AroundInterceptor,
+    InFlight,
+    ParsingInterceptor,
+    access_log,
+    errors,
+    metrics_around,
+)
 from facequality.rpc.servicer import FaceQualityServicer
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
@@ -44,12 +51,13 @@ class Health:
 
 
 def build_server(
-    servicer: FaceQualityServicer, health_state: Health, metrics: Metrics, *, with_reflection: bool
+    servicer: FaceQualityServicer, health_state: Health, metrics: Metrics, in_flight: InFlight, *, with_reflection: bool
 ) -> grpc.aio.Server:
     """Make the main server, without a port yet."""
     server = grpc.aio.server(
         interceptors=[
             AroundInterceptor(metrics_around(metrics)),
+            AroundInterceptor(in_flight.around),
             AroundInterceptor(access_log),
             AroundInterceptor(errors),
             ParsingInterceptor(),
@@ -68,6 +76,6 @@ def build_server(
 
 def build_health_server(health_state: Health) -> grpc.aio.Server:
     """Make a server of grpc.health.v1 alone, without a port yet."""
-    server = grpc.aio.server(options=_OPTIONS)
+    server = grpc.aio.server(interceptors=[AroundInterceptor(errors), ParsingInterceptor()], options=_OPTIONS)
     health_pb2_grpc.add_HealthServicer_to_server(health_state.servicer, server)
     return server

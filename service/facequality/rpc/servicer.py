@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, TypeAlias
 
 import grpc
 
-from facequality.errors import DeadlineExceeded
-from facequality.gate import CheckResult, Gate
+from facequality.detectors import deadline
+from facequality.gate import Gate
 from facequality.rpc.translation import to_policy, to_request, to_response
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
@@ -29,7 +28,8 @@ class FaceQualityServicer(pb_grpc.FaceQualityServiceServicer):
 
     async def CheckFaceQuality(self, request: pb.CheckFaceQualityRequest, context: Context) -> pb.CheckFaceQualityResponse:
         """Judge one photo."""
-        return to_response(await self._within_budget(request, context))
+        deadline.current.set(self._deadline(context))
+        return to_response(await self._gate.check(to_request(request)))
 
     async def GetPolicy(self, request: pb.GetPolicyRequest, context: Context) -> pb.GetPolicyResponse:
         """Show one policy."""
@@ -44,16 +44,9 @@ class FaceQualityServicer(pb_grpc.FaceQualityServiceServicer):
             default_policy=served.default,
         )
 
-    async def _within_budget(self, request: pb.CheckFaceQualityRequest, context: Context) -> CheckResult:
+    def _deadline(self, context: Context) -> deadline.Deadline:
         remaining = context.time_remaining()
         budget = self._deadline_seconds
         if remaining is not None:
             budget = min(budget, max(0.0, remaining - MARGIN_SECONDS))
-        timer = asyncio.timeout(budget)
-        try:
-            async with timer:
-                return await self._gate.check(to_request(request))
-        except TimeoutError as error:
-            if timer.expired():
-                raise DeadlineExceeded(budget) from error
-            raise
+        return deadline.Deadline.after(budget)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from facequality.errors import DOMAIN, ErrorReason, GateError
+from facequality.errors import DOMAIN, Code, ErrorReason, GateError
 
 INTERNAL_TEXT = "internal error; the gate's log has it under this request's id"
 """What a caller is told of a bug: nothing of the exception."""
@@ -23,7 +23,8 @@ def to_status(error: GateError) -> status_pb2.Status:
             error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description) for v in error.violations
         ]
         details.append(_packed(error_details_pb2.BadRequest(field_violations=violations)))
-    return status_pb2.Status(code=code_pb2.Code.Value(error.code.value), message=error.message, details=details)
+    message = INTERNAL_TEXT if error.code is Code.INTERNAL else error.message
+    return status_pb2.Status(code=code_pb2.Code.Value(error.code.value), message=message, details=details)
 
 
 def bug_status() -> status_pb2.Status:

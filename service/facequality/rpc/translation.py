@@ -51,7 +51,7 @@ def _options(message: face_quality_service_pb2.DetectOptions) -> model.DetectOpt
     if size not in MIN_FACE_SIZES:
         raise InvalidRequest.field(ErrorReason.PARAMETER_INVALID, "options.min_face_size", f"{size} is not 20 or 34")
     version = message.face_model_version or defaults.face_model_version
-    if version not in FACE_MODEL_VERSIONS:
+    if version is not None and version not in FACE_MODEL_VERSIONS:
         what = f"{version[:32]!r} is not '2.0' or '3.0'"
         raise InvalidRequest.field(ErrorReason.PARAMETER_INVALID, "options.face_model_version", what)
     return model.DetectOptions(faces, size, version, message.need_rotate_detection, message.need_face_attributes)

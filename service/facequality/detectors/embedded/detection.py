@@ -60,18 +60,20 @@ class FaceFinder:
         side = COARSE_SIDE
         self._net = cv2.FaceDetectorYN.create("onnx", model, empty, (side, side), CONFIDENCE, 0.3, 5000)
 
-    def find(self, image: Image, *, min_size: int, max_faces: int) -> list[Candidate]:
-        """Find faces whose sides are at least ``min_size`` px, the largest ``max_faces`` of them, largest first."""
+    def find(self, image: Image, *, min_size: int, all_sizes: bool) -> list[Candidate]:
+        """Find faces whose sides are at least ``min_size`` px, largest first.
+
+        ``all_sizes``: look for small faces also where large ones are found.
+        """
         long_side = max(image.shape[:2])
         rows = self._pass(image, COARSE_SIDE)
         fine = min(FINE_SIDE, SMALLEST_INPUT_FACE * long_side / min_size)
-        if long_side > COARSE_SIDE and fine > COARSE_SIDE * 1.1 and (max_faces > 1 or len(rows) == 0):
+        if long_side > COARSE_SIDE and fine > COARSE_SIDE * 1.1 and (all_sizes or len(rows) == 0):
             rows = _merge(np.concatenate([rows, self._pass(image, fine)]))
         if len(rows) == 0:
             rows = self._pass(image, FILLING_SIDE, FILLING_PAD)
         rows = rows[(rows[:, 2] >= min_size) & (rows[:, 3] >= min_size)]
-        largest = np.argsort(-rows[:, 2] * rows[:, 3], kind="stable")[:max_faces]
-        return [_candidate(row) for row in rows[largest]]
+        return [_candidate(row) for row in rows[np.argsort(-rows[:, 2] * rows[:, 3], kind="stable")]]
 
     def _pass(self, image: Image, long_side: float, pad: float = 0.0) -> _Rows:
         height, width = image.shape[:2]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
-import queue
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 from threadpoolctl import threadpool_limits
@@ -46,14 +47,14 @@ class EmbeddedDetector:
         Raises:
             WeightsError: third-party weights are not there.
         """
-        workers = workers or len(os.sched_getaffinity(0))
+        workers = workers or processors()
         # Photos run side by side, each on one thread: inner thread pools would fight over the processors.
         cv2.setNumThreads(1)
         threadpool_limits(1, user_api="blas")
         # OpenCV's networks are not thread-safe: an engine is lent to one call at a time.
-        self._engines: queue.SimpleQueue[Engine] = queue.SimpleQueue()
+        self._engines: asyncio.Queue[Engine] = asyncio.Queue()
         for _ in range(workers):
-            self._engines.put(Engine())
+            self._engines.put_nowait(Engine())
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="engine")
 
     async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
@@ -65,18 +66,39 @@ class EmbeddedDetector:
         if not isinstance(photo, PhotoBytes):
             what = "the embedded detector downloads nothing; send the photo's bytes as image"
             raise InvalidRequest.field(ErrorReason.URL_FORBIDDEN, "uri", what)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._detect, photo.data, options)
+        # A caller that goes away while it waits leaves nothing behind; one that goes away later leaves its photo to be finished,
+        # and the engine comes back only then.
+        engine = await self._engines.get()
+        job = self._pool.submit(_analyse, engine, photo.data, options)
+        loop = asyncio.get_running_loop()
+        job.add_done_callback(functools.partial(self._give_back, loop, engine))
+        return await asyncio.shield(asyncio.wrap_future(job))
 
     async def aclose(self) -> None:
-        """Let running photos finish and end the workers."""
-        await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
+        """Begin nothing more. A photo that is being looked at is finished in its thread."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _detect(self, data: bytes, options: DetectOptions) -> Detection | PhotoRefused:
-        image = decode(data)
-        if image is None:
-            return PhotoRefused(Reason.IMAGE_UNDECODABLE)
-        engine = self._engines.get()
+    def _give_back(self, loop: asyncio.AbstractEventLoop, engine: Engine, _: Future[Detection | PhotoRefused]) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(self._engines.put_nowait, engine)
+
+
+def _analyse(engine: Engine, data: bytes, options: DetectOptions) -> Detection | PhotoRefused:
+    image = decode(data)
+    return PhotoRefused(Reason.IMAGE_UNDECODABLE) if image is None else engine.analyse(image, options)
+
+
+def processors(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return how many processors this process may use: by affinity, and by the container's quota (cgroup v2 or v1)."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
+    except OSError:
         try:
-            return engine.analyse(image, options)
-        finally:
-            self._engines.put(engine)
+            quota, period = (
+                (cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text(encoding="ascii").strip() for name in ("quota", "period")
+            )
+        except OSError:
+            return affinity
+    limited = quota.isdecimal() and period.isdecimal() and int(period) > 0
+    return max(1, min(affinity, int(quota) // int(period))) if limited else affinity

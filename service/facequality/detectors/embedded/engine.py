@@ -61,9 +61,15 @@ class Engine:
     def _upright(self, image: Image, turn: int, options: DetectOptions) -> tuple[int, list[tuple[Candidate, Mesh]]]:
         """Find faces in the photo after ``turn`` quarter turns counter-clockwise."""
         turned = np.ascontiguousarray(np.rot90(image, turn)) if turn else image
-        candidates = self._finder.find(turned, min_size=options.min_face_size, max_faces=options.max_face_num)
-        fitted = [(face, self._mesh.fit(turned, face)) for face in candidates]
-        return turn, [(face, mesh) for face, mesh in fitted if mesh.presence >= MIN_PRESENCE]
+        candidates = self._finder.find(turned, min_size=options.min_face_size, all_sizes=options.max_face_num > 1)
+        found: list[tuple[Candidate, Mesh]] = []
+        for face in candidates:
+            mesh = self._mesh.fit(turned, face)
+            if mesh.presence >= MIN_PRESENCE:
+                found.append((face, mesh))
+            if len(found) == options.max_face_num:
+                break
+        return turn, found
 
     def _face(self, rank: int, face: Candidate, mesh: Mesh, image: Image, turn: int, options: DetectOptions) -> Face:
         box = _turn_back(face, turn, image.shape)

@@ -57,9 +57,9 @@ def read_manifest(path: Path = MANIFEST) -> tuple[Artifact, ...]:
 
 
 def is_intact(artifact: Artifact, directory: Path) -> bool:
-    """Whether the file is there and is the one the manifest names."""
-    path = directory / artifact.name
-    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == artifact.sha256
+    """Whether the file is there with its licence notice, and is the one the manifest names."""
+    path, notice = directory / artifact.name, directory / artifact.notice_name
+    return path.is_file() and notice.is_file() and _matches(path.read_bytes(), artifact)
 
 
 def fetch(artifacts: tuple[Artifact, ...], directory: Path) -> list[str]:
@@ -88,9 +88,15 @@ def load(name: str) -> bytes:
         WeightsError: it is missing or damaged.
     """
     artifact = next(artifact for artifact in read_manifest() if artifact.name == name)
-    if not is_intact(artifact, DIRECTORY):
+    path = DIRECTORY / name
+    content = path.read_bytes() if path.is_file() else b""
+    if not _matches(content, artifact):
         raise WeightsError(f"{name} is missing or damaged in {DIRECTORY}; run: {COMMAND}")
-    return (DIRECTORY / name).read_bytes()
+    return content
+
+
+def _matches(content: bytes, artifact: Artifact) -> bool:
+    return hashlib.sha256(content).hexdigest() == artifact.sha256
 
 
 def _download(artifact: Artifact, scratch: Path) -> Path:

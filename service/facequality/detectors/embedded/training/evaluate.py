@@ -88,7 +88,7 @@ def portraits() -> list[Portrait]:
     for name, photograph in whole_photographs().items():
         scale = min(1.0, LONG_SIDE / max(photograph.shape[:2]))
         image = cv2.resize(photograph, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
-        face = finder.find(image, min_size=34, max_faces=1)[0]
+        face = finder.find(image, min_size=34, all_sizes=False)[0]
         found.append(Portrait(name.split(".")[0], image, mesher.fit(image, face).points))
     return found
 

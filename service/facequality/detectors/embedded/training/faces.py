@@ -62,7 +62,7 @@ def training_faces() -> list[TrainingFace]:
     finder, mesher = FaceFinder(), FaceMesh()
     faces = []
     for name, image in whole_photographs().items():
-        for candidate in finder.find(image, min_size=MIN_FACE_PX, max_faces=8):
+        for candidate in finder.find(image, min_size=MIN_FACE_PX, all_sizes=True)[:8]:
             mesh = mesher.fit(image, candidate)
             frame = frame_of(mesh.points)
             roi = Roi(frame.x, frame.y, frame.side * CROP_CONTEXT, 0.0)

@@ -61,7 +61,7 @@ def _sources() -> list[_Source]:
     finder, mesher = FaceFinder(), FaceMesh()
     sources = []
     for image in whole_photographs().values():
-        for face in finder.find(image, min_size=60, max_faces=3):
+        for face in finder.find(image, min_size=60, all_sizes=True)[:3]:
             mesh = mesher.fit(image, face)
             side = portrait(image, mesh).face_px
             if side < MIN_FACE_PX:

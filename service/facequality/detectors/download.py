@@ -1,0 +1,106 @@
+"""A decorator of the port that downloads photo URIs itself, for detectors that take bytes only. Off unless switched on.
+
+A URI is a request to a place of a stranger's choosing: every host name's resolved addresses and every redirect are checked, and
+the connection goes to the very addresses that were checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from urllib.parse import urljoin
+
+from facequality import __version__
+from facequality.detector import Detector, DetectorInfo
+from facequality.detectors.transport import BadAnswer, HttpAnswer, HttpClient, HttpFailure, HttpOptions, Resolver
+from facequality.errors import ErrorReason, PhotoDownloadFailed, Retry
+from facequality.image import PhotoLimits, inspect
+from facequality.model import Detection, DetectOptions, Judgement, Photo, PhotoBytes, PhotoRefused, PhotoUri
+from facequality.photo_uri import IpAddress, UriRules, check_uri, is_public
+
+MAX_REDIRECTS = 3
+SECONDS = 5.0
+"""Time limit of a whole download, redirects included."""
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+class DownloadingDetector:
+    """Turns URIs into bytes and passes them on."""
+
+    def __init__(
+        self,
+        inner: Detector,
+        *,
+        rules: UriRules | None = None,
+        limits: PhotoLimits | None = None,
+        resolver: Resolver | None = None,
+        is_allowed: Callable[[IpAddress], bool] = is_public,
+        seconds: float = SECONDS,
+    ) -> None:
+        """``is_allowed`` judges each address that a host name resolves to."""
+        self._inner = inner
+        self._rules = rules or UriRules()
+        self._limits = limits or PhotoLimits()
+        self._seconds = seconds
+        self._is_allowed = is_allowed
+        self._resolver = resolver
+        self._http: HttpClient | None = None
+
+    @property
+    def info(self) -> DetectorInfo:
+        """The inner detector's."""
+        return self._inner.info
+
+    async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
+        """Download a URI, hold it against the photo limits, pass it on.
+
+        Raises:
+            InvalidRequest: a redirect leads to a forbidden URI.
+            PhotoDownloadFailed: there is no photo to be had.
+        """
+        if isinstance(photo, PhotoUri):
+            photo = PhotoBytes(await self._download(photo.uri))
+            reasons = Judgement.of(inspect(photo.data, self._limits).findings).reasons
+            if reasons:
+                return PhotoRefused(reasons[0])
+        return await self._inner.detect(photo, options)
+
+    async def aclose(self) -> None:
+        """Close the connections and the inner detector."""
+        if self._http is not None:
+            await self._http.aclose()
+        await self._inner.aclose()
+
+    async def _download(self, uri: str) -> bytes:
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await self._follow(uri)
+        except TimeoutError as error:
+            raise _failed(f"the photo did not arrive within {self._seconds:g} s") from error
+        except HttpFailure as error:
+            raise _failed(f"the photo could not be downloaded: {error}") from error
+        except BadAnswer:
+            # One byte more than a photo may have is enough to say so.
+            return b"\x00" * (self._limits.max_bytes + 1)
+
+    async def _follow(self, uri: str) -> bytes:
+        for _ in range(MAX_REDIRECTS + 1):
+            answer = await self._get(uri)
+            if answer.status in _REDIRECTS:
+                uri = urljoin(uri, answer.headers.get("location", ""))
+                check_uri(uri, self._rules)
+                continue
+            if answer.status != 200:
+                raise _failed(f"the photo's host answered with HTTP status {answer.status}")
+            return answer.body
+        raise _failed(f"the photo's URI redirects more than {MAX_REDIRECTS} times")
+
+    async def _get(self, uri: str) -> HttpAnswer:
+        if self._http is None:
+            self._http = HttpClient(HttpOptions(resolver=self._resolver, is_allowed=self._is_allowed))
+        headers = {"Accept": "image/jpeg, image/png, image/bmp", "User-Agent": f"face-quality-gate/{__version__}"}
+        return await self._http.request("GET", uri, headers, max_answer_bytes=self._limits.max_bytes)
+
+
+def _failed(text: str) -> PhotoDownloadFailed:
+    return PhotoDownloadFailed(ErrorReason.IMAGE_DOWNLOAD_FAILED, text, retry=Retry.ONCE)

@@ -1,0 +1,124 @@
+"""The cloud detector: signs a DetectFace request, sends it once, reads the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from facequality import __version__, correlation
+from facequality.detector import DetectorInfo
+from facequality.detectors.tencentcloud import protocol, signature
+from facequality.detectors.tencentcloud.credentials import CredentialSource
+from facequality.detectors.transport import BadAnswer, HttpClient, HttpFailure
+from facequality.errors import ErrorReason, Retry, UpstreamFault
+from facequality.measure import FACE_MEASURES
+from facequality.model import Detection, DetectOptions, Photo, PhotoRefused
+
+INFO = DetectorInfo("tencentcloud", frozenset(FACE_MEASURES), paid=True, cloud_calibrated=True)
+
+DEFAULT_ENDPOINT = "https://iai.tencentcloudapi.com"
+
+
+@dataclass(frozen=True, slots=True)
+class CloudOptions:
+    """How DetectFace is called."""
+
+    endpoint: str = DEFAULT_ENDPOINT
+    """Scheme and host: the global, a regional, the internal or the international one."""
+    region: str = ""
+    """X-TC-Region; empty: not sent (DetectFace does not need it)."""
+    face_model_version: str = "3.0"
+    """Sent where the caller asks for none."""
+    language: str = "en-US"
+    """X-TC-Language: of the vendor's messages."""
+    unsigned_payload: bool = False
+    """Leave the body out of the signature: less CPU for large photos, and then TLS alone protects it."""
+
+
+class TencentCloudDetector:
+    """DetectFace in the cloud. One call of `detect` is at most one request; each one sent is billed."""
+
+    info = INFO
+
+    def __init__(
+        self,
+        credentials: CredentialSource,
+        options: CloudOptions | None = None,
+        http: HttpClient | None = None,
+        *,
+        on_paid_call: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``on_paid_call`` is told of each request that leaves; ``clock`` gives Unix time, s."""
+        self._credentials = credentials
+        self._options = options = options or CloudOptions()
+        self._http = http or HttpClient()
+        self._on_paid_call = on_paid_call
+        self._clock = clock
+        self._url = f"{options.endpoint.rstrip('/')}/"
+        self._host = urlsplit(options.endpoint).netloc
+
+    async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
+        """Call DetectFace once.
+
+        Raises:
+            GateError: the vendor's error, or UPSTREAM_NETWORK, UPSTREAM_HTTP_STATUS, UPSTREAM_MALFORMED, UPSTREAM_CREDENTIALS.
+        """
+        body = protocol.encode(photo, options, self._options.face_model_version)
+        headers = await self._headers(body)
+        try:
+            answer = await self._http.request(
+                "POST",
+                self._url,
+                headers,
+                body.chunks(),
+                max_answer_bytes=protocol.MAX_ANSWER_BYTES,
+                on_sent=self._on_paid_call,
+            )
+        except HttpFailure as error:
+            # A request that left may have been processed, and billed: not to be repeated freely.
+            retry = Retry.ONCE if error.sent else Retry.YES
+            text = f"DetectFace was not reached: {error}"
+            raise UpstreamFault(ErrorReason.UPSTREAM_NETWORK, text, retry=retry) from error
+        except BadAnswer as error:
+            raise protocol.malformed(str(error)) from error
+        return protocol.decode(answer.status, answer.body, attributes_asked=options.need_face_attributes)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._http.aclose()
+
+    async def _headers(self, body: protocol.RequestBody) -> dict[str, str]:
+        credential = self._credentials()
+        payload_sha256 = signature.UNSIGNED_PAYLOAD_SHA256
+        if not self._options.unsigned_payload:
+            large = len(body) > protocol.LARGE_BODY
+            payload_sha256 = await asyncio.to_thread(body.sha256) if large else body.sha256()
+        timestamp = int(self._clock())
+        canonical = signature.Canonical(
+            "POST", "", (("content-type", protocol.CONTENT_TYPE), ("host", self._host)), payload_sha256
+        )
+        ids = correlation.current.get()
+        optional = {
+            "X-TC-Region": self._options.region,
+            "X-TC-Token": credential.token,
+            "X-TC-Content-SHA256": signature.UNSIGNED_PAYLOAD if self._options.unsigned_payload else None,
+            correlation.TRACEPARENT_HEADER: ids.traceparent if ids is not None else None,
+        }
+        return {
+            "Host": self._host,
+            "Content-Type": protocol.CONTENT_TYPE,
+            "Content-Length": str(len(body)),
+            "Accept": protocol.CONTENT_TYPE,
+            "Accept-Encoding": "identity",
+            "User-Agent": f"face-quality-gate/{__version__}",
+            "X-TC-Action": protocol.ACTION,
+            "X-TC-Version": protocol.VERSION,
+            "X-TC-Timestamp": str(timestamp),
+            "X-TC-Language": self._options.language,
+            "Authorization": signature.authorization(canonical, credential, timestamp, protocol.SERVICE),
+            **{name: value for name, value in optional.items() if value},
+        }

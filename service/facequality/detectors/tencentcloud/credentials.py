@@ -1,0 +1,50 @@
+"""Where API keys come from: fixed values, or files that are read again when they change (a rotated Secret)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from facequality.detectors.tencentcloud.signature import Credential
+from facequality.errors import ErrorReason, OperatorFault
+
+CredentialSource = Callable[[], Credential]
+"""Gives the credential of the moment; raises OperatorFault if there is none that can be used."""
+
+
+class FileCredentials:
+    """One file per value, as Kubernetes mounts a Secret. White space around a value is dropped."""
+
+    def __init__(self, secret_id: Path, secret_key: Path, token: Path | None = None) -> None:
+        """Read nothing yet."""
+        self._paths = (secret_id, secret_key) if token is None else (secret_id, secret_key, token)
+        self._stamp: tuple[int, ...] = ()
+        self._credential: Credential | None = None
+
+    def __call__(self) -> Credential:
+        """Return the credential; the files are read again only when one has changed.
+
+        Raises:
+            OperatorFault: a file cannot be read or is empty.
+        """
+        try:
+            stamp = tuple(path.stat().st_mtime_ns for path in self._paths)
+            if self._credential is None or stamp != self._stamp:
+                values = [path.read_text(encoding="utf-8").strip() for path in self._paths]
+                self._credential, self._stamp = usable(*values), stamp
+        except (OSError, UnicodeDecodeError) as error:
+            text = "a credential file of the gate cannot be read"
+            raise OperatorFault(ErrorReason.UPSTREAM_CREDENTIALS, text) from error
+        return self._credential
+
+
+def usable(secret_id: str, secret_key: str, token: str | None = None) -> Credential:
+    """Make a credential.
+
+    Raises:
+        OperatorFault: a part is empty or cannot stand in a header.
+    """
+    for name, value in (("id", secret_id), ("key", secret_key), ("token", token)):
+        if value is not None and (not value or not value.isascii() or not value.isprintable()):
+            raise OperatorFault(ErrorReason.UPSTREAM_CREDENTIALS, f"the gate's secret {name} is empty or malformed")
+    return Credential(secret_id, secret_key, token)

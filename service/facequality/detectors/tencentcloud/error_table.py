@@ -1,0 +1,87 @@
+"""The vendor's error codes, from the table beside this module: which are verdicts, which errors, and whether to try again."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from facequality.errors import (
+    DetectorBug,
+    ErrorReason,
+    GateError,
+    InvalidRequest,
+    LimitReached,
+    OperatorFault,
+    PhotoDownloadFailed,
+    Retry,
+    UpstreamFault,
+)
+from facequality.model import PhotoRefused, Reason
+
+_R = ErrorReason
+
+_KINDS: dict[ErrorReason, type[GateError]] = {
+    _R.PARAMETER_INVALID: InvalidRequest,
+    _R.PARAMETER_MISSING: InvalidRequest,
+    _R.IMAGE_EMPTY: InvalidRequest,
+    _R.URL_INVALID: InvalidRequest,
+    _R.FACE_NUM_LIMIT: InvalidRequest,
+    _R.IMAGE_DOWNLOAD_FAILED: PhotoDownloadFailed,
+    _R.UPSTREAM_CREDENTIALS: OperatorFault,
+    _R.UPSTREAM_TOKEN: OperatorFault,
+    _R.UPSTREAM_PERMISSION: OperatorFault,
+    _R.UPSTREAM_IP_DENIED: OperatorFault,
+    _R.UPSTREAM_ACCOUNT: OperatorFault,
+    _R.UPSTREAM_CONFIG: OperatorFault,
+    _R.UPSTREAM_CLOCK_SKEW: OperatorFault,
+    _R.MODEL_VERSION_NOT_ALLOWED: OperatorFault,
+    _R.UPSTREAM_RATE_LIMIT: LimitReached,
+    _R.UPSTREAM_QUOTA: LimitReached,
+    _R.GATE_BUG: DetectorBug,
+}
+"""Reasons whose error is not the vendor's fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the gate makes of a code."""
+
+    reason: Reason | ErrorReason
+    retry: Retry = Retry.NEVER
+
+
+def _verdict(row: dict[str, Any]) -> Row:
+    return Row(Reason(row["reason"]))
+
+
+def _error(row: dict[str, Any]) -> Row:
+    return Row(ErrorReason(row["reason"]), Retry(row["retry"]))
+
+
+def _load() -> tuple[dict[str, Row], tuple[tuple[str, Row], ...]]:
+    text = resources.files(__package__).joinpath("error_codes.toml").read_text(encoding="utf-8")
+    table = tomllib.loads(text)
+    listed = {code: _verdict(row) for row in table["verdict"] for code in row["codes"]}
+    listed |= {code: _error(row) for row in table["error"] for code in row["codes"]}
+    prefixes = tuple((row["prefix"], _verdict(row) if row["outcome"] == "verdict" else _error(row)) for row in table["prefix"])
+    return listed, prefixes
+
+
+LISTED, PREFIXES = _load()
+
+
+def find(code: str) -> Row:
+    """Return the row of a code; of an unlisted one, the first prefix that matches (the last matches everything)."""
+    return LISTED.get(code) or next(row for prefix, row in PREFIXES if code.startswith(prefix))
+
+
+def interpret(code: str, request_id: str) -> PhotoRefused | GateError:
+    """Make a verdict or an error of a code. The vendor's message is not used: it says nothing that the code does not."""
+    row = find(code)
+    if isinstance(row.reason, Reason):
+        return PhotoRefused(row.reason, code, request_id)
+    metadata = {"upstream_code": code[:128], "upstream_request_id": request_id}
+    kind = _KINDS.get(row.reason, UpstreamFault)
+    return kind(row.reason, f"DetectFace answered {code[:128]}", metadata=metadata, retry=row.retry)

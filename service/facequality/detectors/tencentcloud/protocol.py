@@ -1,0 +1,241 @@
+"""DetectFace's messages, sans I/O: a request's body as chunks, an answer's bytes as a Detection, a refusal or a typed error.
+
+Any bytes give one of the three and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import pybase64
+
+from facequality.detectors.tencentcloud.error_table import interpret
+from facequality.errors import ErrorReason, GateError, Retry, UpstreamFault
+from facequality.model import (
+    ATTRIBUTE_FACES,
+    QUALITY_FACES,
+    BoundingBox,
+    Completeness,
+    Detection,
+    DetectOptions,
+    Face,
+    FaceAttributes,
+    FaceQuality,
+    Hair,
+    Photo,
+    PhotoBytes,
+    PhotoRefused,
+)
+
+ACTION, VERSION, SERVICE = "DetectFace", "2020-03-03", "iai"
+CONTENT_TYPE = "application/json"
+RAW_CHUNK = 192 * 1024
+"""Bytes of a photo encoded at a time: a multiple of three, so that chunks of base64 join without padding; 256 KiB encoded."""
+LARGE_BODY = 256 * 1024
+"""Bodies above this size are hashed off the event loop."""
+MAX_ANSWER_BYTES = 1024 * 1024
+"""120 faces with everything take about 100 KB."""
+
+_INT32 = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class RequestBody:
+    """A request's JSON: ``head``, the photo as base64 (whose alphabet needs no escaping), ``tail``. Never whole in memory."""
+
+    head: bytes
+    image: bytes = field(default=b"", repr=False)
+    tail: bytes = b""
+
+    def __len__(self) -> int:
+        """Bytes on the wire: the Content-Length."""
+        return len(self.head) + 4 * math.ceil(len(self.image) / 3) + len(self.tail)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the body: whole if it is small, else in chunks of 256 KiB."""
+        if len(self) <= LARGE_BODY:
+            yield b"".join((self.head, pybase64.b64encode(self.image), self.tail))
+            return
+        yield self.head
+        view = memoryview(self.image)
+        for start in range(0, len(view), RAW_CHUNK):
+            yield pybase64.b64encode(view[start : start + RAW_CHUNK])
+        yield self.tail
+
+    def sha256(self) -> str:
+        """Hash the body, hex. Encoding it a second time to send it costs less than keeping it."""
+        digest = hashlib.sha256()
+        for chunk in self.chunks():
+            digest.update(chunk)
+        return digest.hexdigest()
+
+
+def encode(photo: Photo, options: DetectOptions, default_model_version: str) -> RequestBody:
+    """Build a request's body. Quality detection is always on."""
+    rest = orjson.dumps(
+        {
+            "MaxFaceNum": options.max_face_num,
+            "MinFaceSize": options.min_face_size,
+            "NeedFaceAttributes": int(options.need_face_attributes),
+            "NeedQualityDetection": 1,
+            "FaceModelVersion": options.face_model_version or default_model_version,
+            "NeedRotateDetection": int(options.need_rotate_detection),
+        }
+    )
+    if isinstance(photo, PhotoBytes):
+        return RequestBody(b'{"Image":"', photo.data, b'",' + rest[1:])
+    return RequestBody(b'{"Url":' + orjson.dumps(photo.uri) + b"," + rest[1:])
+
+
+def decode(status: int, body: bytes, *, attributes_asked: bool) -> Detection | PhotoRefused:
+    """Read an answer.
+
+    Quality beyond the 30 largest faces and attributes beyond the 5 largest, or not asked for, hold no meaning: they are left out.
+
+    Raises:
+        GateError: the vendor's error, or UPSTREAM_HTTP_STATUS or UPSTREAM_MALFORMED.
+    """
+    # "HTTP status is always 200 when the server processed the request": anything else is a gateway speaking.
+    if status != 200:
+        text = f"DetectFace answered with HTTP status {status}"
+        metadata = {"http_status": str(status)}
+        raise UpstreamFault(ErrorReason.UPSTREAM_HTTP_STATUS, text, metadata=metadata, retry=Retry.YES)
+    request_id = ""
+    try:
+        response = _object(_object(orjson.loads(body)), "Response")
+        request_id = _text(response, "RequestId")
+        outcome: Detection | PhotoRefused | GateError
+        if "Error" in response:
+            outcome = interpret(_text(_object(response, "Error"), "Code"), request_id)
+        else:
+            outcome = _detection(response, request_id, attributes_asked=attributes_asked)
+    except (_Malformed, orjson.JSONDecodeError) as error:
+        what = str(error) if isinstance(error, _Malformed) else "it is not JSON"
+        raise malformed(what, request_id) from error
+    if isinstance(outcome, GateError):
+        raise outcome
+    return outcome
+
+
+def malformed(what: str, request_id: str = "") -> UpstreamFault:
+    """Make the error of an answer that is not what DetectFace documents."""
+    text = f"DetectFace's answer is malformed: {what}"
+    metadata = {"upstream_request_id": request_id} if request_id else {}
+    return UpstreamFault(ErrorReason.UPSTREAM_MALFORMED, text, metadata=metadata, retry=Retry.ONCE)
+
+
+class _Malformed(Exception):
+    """Where an answer departs from the documented shape."""
+
+
+def _detection(response: dict[str, Any], request_id: str, *, attributes_asked: bool) -> Detection:
+    infos = response.get("FaceInfos")
+    if not isinstance(infos, list):
+        raise _Malformed("FaceInfos is not a list")
+    boxes = [_box(_object(info)) for info in infos]
+    ranking = sorted(range(len(boxes)), key=lambda index: -boxes[index].area)
+    ranks = {index: rank for rank, index in enumerate(ranking)}
+    faces = tuple(
+        Face(
+            box,
+            _quality(info) if ranks[index] < QUALITY_FACES else None,
+            _attributes(info) if attributes_asked and ranks[index] < ATTRIBUTE_FACES else None,
+        )
+        for index, (info, box) in enumerate(zip(infos, boxes, strict=True))
+    )
+    version = _text(response, "FaceModelVersion")
+    return Detection(_needed(response, "ImageWidth"), _needed(response, "ImageHeight"), faces, version, request_id)
+
+
+def _box(info: dict[str, Any]) -> BoundingBox:
+    return BoundingBox(*(_needed(info, name) for name in ("X", "Y", "Width", "Height")))
+
+
+def _quality(info: dict[str, Any]) -> FaceQuality | None:
+    quality = _optional_object(info, "FaceQualityInfo")
+    if quality is None:
+        return None
+    parts = _optional_object(quality, "Completeness") or {}
+    return FaceQuality(
+        _number(quality, "Score"),
+        _number(quality, "Sharpness"),
+        _number(quality, "Brightness"),
+        Completeness(*(_number(parts, name) for name in ("Eyebrow", "Eye", "Nose", "Cheek", "Mouth", "Chin"))),
+    )
+
+
+def _attributes(info: dict[str, Any]) -> FaceAttributes | None:
+    given = _optional_object(info, "FaceAttributesInfo")
+    if given is None:
+        return None
+    hair = _optional_object(given, "Hair")
+    return FaceAttributes(
+        gender=_integer(given, "Gender"),
+        age=_integer(given, "Age"),
+        expression=_integer(given, "Expression"),
+        glass=_flag(given, "Glass"),
+        pitch=_number(given, "Pitch"),
+        yaw=_number(given, "Yaw"),
+        roll=_number(given, "Roll"),
+        beauty=_integer(given, "Beauty"),
+        hat=_flag(given, "Hat"),
+        mask=_flag(given, "Mask"),
+        eye_open=_flag(given, "EyeOpen"),
+        hair=None if hair is None else Hair(*(_integer(hair, name) for name in ("Length", "Bang", "Color"))),
+    )
+
+
+def _object(value: Any, name: str | None = None) -> dict[str, Any]:
+    found = value.get(name) if name is not None else value
+    if not isinstance(found, dict):
+        raise _Malformed(f"{name or 'a value'} is not an object")
+    return found
+
+
+def _optional_object(holder: dict[str, Any], name: str) -> dict[str, Any] | None:
+    return None if holder.get(name) is None else _object(holder, name)
+
+
+def _text(holder: dict[str, Any], name: str) -> str:
+    value = holder.get(name)
+    if not isinstance(value, str) or not value:
+        raise _Malformed(f"{name} is not a text")
+    return value[:256]
+
+
+def _number(holder: dict[str, Any], name: str) -> float | None:
+    value = holder.get(name)
+    if value is None:
+        return None
+    # bool is an int to Python, not to JSON.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise _Malformed(f"{name} is not a number")
+    return float(value)
+
+
+def _integer(holder: dict[str, Any], name: str) -> int | None:
+    value = _number(holder, name)
+    if value is None:
+        return None
+    if not value.is_integer() or not -_INT32 <= value < _INT32:
+        raise _Malformed(f"{name} is not an integer of 32 bits")
+    return int(value)
+
+
+def _needed(holder: dict[str, Any], name: str) -> int:
+    value = _integer(holder, name)
+    if value is None:
+        raise _Malformed(f"{name} is missing")
+    return value
+
+
+def _flag(holder: dict[str, Any], name: str) -> bool | None:
+    value = holder.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise _Malformed(f"{name} is not a boolean")
+    return value

@@ -1,0 +1,164 @@
+"""Photo URIs downloaded by the gate itself, for the embedded engine."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
+from facequality.detectors.download import MAX_REDIRECTS, DownloadingDetector
+from facequality.errors import ErrorReason, GateError
+from facequality.image import PhotoLimits
+from facequality.model import Detection, DetectOptions, PhotoBytes, PhotoRefused, PhotoUri, Reason
+from facequality.photo_uri import IpAddress
+
+from tests import photos
+from tests.detections import EXAMPLE_2
+from tests.unit.test_gate import RecordingDetector
+from tests.upstream import Received, Upstream, answer, answering, upstream
+
+PHOTO = photos.encode(photos.cat(), "JPEG")
+
+
+class NamesResolver(AbstractResolver):
+    """Resolves every name to loopback, but private.example.com to another loopback address that is not allowed."""
+
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
+        address = "127.0.0.9" if host == "private.example.com" else "127.0.0.1"
+        return [ResolveResult(hostname=host, host=address, port=port, family=socket.AF_INET, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        pass
+
+
+def only_the_first(address: IpAddress) -> bool:
+    return address == ipaddress.ip_address("127.0.0.1")
+
+
+@pytest.fixture
+async def host() -> AsyncIterator[Upstream]:
+    async with upstream() as listening:
+        listening.exchange = answering(PHOTO, kind="image/jpeg")
+        yield listening
+
+
+def downloading(inner: RecordingDetector, seconds: float = 5.0) -> DownloadingDetector:
+    return DownloadingDetector(inner, resolver=NamesResolver(), is_allowed=only_the_first, seconds=seconds)
+
+
+def uri(host: Upstream, name: str = "photos.example.com", path: str = "/a.jpg") -> PhotoUri:
+    return PhotoUri(f"http://{name}:{host.url.rsplit(':', 1)[1]}{path}")
+
+
+async def failed(detector: DownloadingDetector, photo: PhotoUri) -> GateError:
+    with pytest.raises(GateError) as caught:
+        await detector.detect(photo, DetectOptions())
+    await detector.aclose()
+    return caught.value
+
+
+async def test_a_photo_is_downloaded_and_passed_on(host: Upstream) -> None:
+    """As bytes; bytes themselves pass through."""
+    inner = RecordingDetector(EXAMPLE_2)
+    detector = downloading(inner)
+    assert isinstance(await detector.detect(uri(host), DetectOptions()), Detection)
+    await detector.detect(PhotoBytes(b"x"), DetectOptions())
+    assert [photo for photo, _ in inner.calls] == [PhotoBytes(PHOTO), PhotoBytes(b"x")]
+    assert host.received[0].line == "GET /a.jpg HTTP/1.1"
+    await detector.aclose()
+
+
+async def test_a_name_that_resolves_to_a_private_address_is_not_connected_to(host: Upstream) -> None:
+    """DNS rebinding: the check is on the address that the connection goes to."""
+    error = await failed(downloading(RecordingDetector(EXAMPLE_2)), uri(host, "private.example.com"))
+    assert error.reason is ErrorReason.IMAGE_DOWNLOAD_FAILED
+    assert host.connections == 0
+
+
+async def test_without_options_loopback_is_not_public(host: Upstream) -> None:
+    """The default rule."""
+    detector = DownloadingDetector(RecordingDetector(EXAMPLE_2), resolver=NamesResolver())
+    assert (await failed(detector, uri(host))).reason is ErrorReason.IMAGE_DOWNLOAD_FAILED
+    assert host.connections == 0
+
+
+async def test_redirects_are_followed_and_each_is_checked(host: Upstream) -> None:
+    """To a public name yes; to a private literal, a private name or another scheme no."""
+    inner = RecordingDetector(EXAMPLE_2)
+
+    def redirecting(to: str) -> None:
+        async def exchange(request: Received, writer: asyncio.StreamWriter) -> None:
+            if "start" in request.line:
+                await answer(writer, b"", f"302 Found\r\nLocation: {to}")
+            else:
+                await answer(writer, PHOTO)
+
+        host.exchange = exchange
+
+    port = host.url.rsplit(":", 1)[1]
+    detector = downloading(inner)
+    for to in ("/photo.jpg", f"http://cdn.example.com:{port}/photo.jpg"):
+        redirecting(to)
+        assert isinstance(await detector.detect(uri(host, path="/start"), DetectOptions()), Detection)
+    await detector.aclose()
+    for to, reason in (
+        (f"http://127.0.0.1:{port}/photo.jpg", ErrorReason.URL_FORBIDDEN),
+        (f"http://private.example.com:{port}/photo.jpg", ErrorReason.IMAGE_DOWNLOAD_FAILED),
+        ("file:///etc/passwd", ErrorReason.URL_INVALID),
+        ("http://metadata/photo.jpg", ErrorReason.URL_FORBIDDEN),
+    ):
+        redirecting(to)
+        assert (await failed(downloading(inner), uri(host, path="/start"))).reason is reason
+
+
+async def test_redirects_are_limited(host: Upstream) -> None:
+    """A loop ends."""
+    host.exchange = answering(b"", "302 Found\r\nLocation: /again")
+    error = await failed(downloading(RecordingDetector(EXAMPLE_2)), uri(host))
+    assert error.reason is ErrorReason.IMAGE_DOWNLOAD_FAILED
+    assert len(host.received) == MAX_REDIRECTS + 1
+
+
+@pytest.mark.parametrize("status", ["404 Not Found", "500 Oops", "204 No Content"])
+async def test_no_photo_at_the_address_is_an_error(host: Upstream, status: str) -> None:
+    """Nothing was judged."""
+    host.exchange = answering(b"", status)
+    error = await failed(downloading(RecordingDetector(EXAMPLE_2)), uri(host))
+    assert error.reason is ErrorReason.IMAGE_DOWNLOAD_FAILED
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"<html>log in</html>", Reason.IMAGE_UNDECODABLE),
+        (b"GIF89a" + b"\x00" * 40, Reason.IMAGE_FORMAT_UNSUPPORTED),
+        (b"\x00" * (PhotoLimits().max_bytes + 1), Reason.IMAGE_TOO_LARGE),
+        (photos.encode(photos.cat().resize((2001, 100))), Reason.IMAGE_RESOLUTION_TOO_HIGH),
+    ],
+)
+async def test_a_downloaded_photo_is_held_against_the_limits(host: Upstream, content: bytes, reason: Reason) -> None:
+    """By content, before the engine sees it; what is too large is not read to its end."""
+    host.exchange = answering(content, kind="image/jpeg")
+    inner = RecordingDetector(EXAMPLE_2)
+    detector = downloading(inner)
+    assert await detector.detect(uri(host), DetectOptions()) == PhotoRefused(reason)
+    assert inner.calls == []
+    await detector.aclose()
+
+
+async def test_a_slow_host_ends_in_time(host: Upstream) -> None:
+    """One limit for the whole download."""
+    never = asyncio.Event()
+
+    async def drip(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
+        await never.wait()
+
+    host.exchange = drip
+    error = await failed(downloading(RecordingDetector(EXAMPLE_2), seconds=0.3), uri(host))
+    assert error.reason is ErrorReason.IMAGE_DOWNLOAD_FAILED
+    assert "0.3 s" in str(error)
+    never.set()
