@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 import grpc
 import pytest
+import structlog
 from facequality.app import App
 from facequality.detectors.embedded.detector import EmbeddedDetector
 from facequality.metrics import Metrics
@@ -16,12 +19,11 @@ from prometheus_client import CollectorRegistry
 
 
 def pytest_configure() -> None:
-    """Start without the settings of whoever runs the tests."""
-    import os
-
+    """Start without the settings of whoever runs the tests, and without logs of the gates that run in this process."""
     for name in list(os.environ):
         if name.startswith(("FACEQUALITY_", "TENCENTCLOUD_")):
             del os.environ[name]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL + 1))
 
 
 @dataclass(frozen=True, slots=True)
