@@ -29,6 +29,12 @@ def pytest_configure() -> None:
     structlog.configure(processors=[_drop])
 
 
+@pytest.fixture(autouse=True)
+def _keep_logging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runner closes the error stream that the command would leave the whole process logging to."""
+    monkeypatch.setattr("facequality.logs.configure", lambda _: None)
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """A running gate and a channel to it."""

@@ -32,6 +32,8 @@ from facequality.logs import note_check
 from facequality.metrics import Metrics
 from facequality.photo_uri import UriRules
 from facequality.policy import DEFAULT_PRESET, PolicySet, built_in
+from facequality.policy_file import PolicyFileError, load
+from facequality.reload import PolicyStore, PolicyWatch, fingerprint
 from facequality.rpc.interceptors import InFlight
 from facequality.rpc.server import Health, build_health_server, build_server
 from facequality.rpc.servicer import FaceQualityServicer
@@ -70,6 +72,21 @@ def build_detector(settings: Settings, on_paid_call: Callable[[DetectorInfo], No
             return engine
         return DownloadingDetector(engine, rules=uri_rules(settings))
     return _cloud(settings, on_paid_call)
+
+
+def load_policies(settings: Settings) -> PolicySet:
+    """Load the policies to serve.
+
+    Raises:
+        StartError: the policy file is broken; the text names every mistake.
+    """
+    now = datetime.now(UTC)
+    if settings.policy_file is None:
+        return built_in(now, settings.default_policy or DEFAULT_PRESET)
+    try:
+        return load(settings.policy_file, now, settings.default_policy)
+    except (PolicyFileError, OSError) as error:
+        raise StartError(str(error)) from error
 
 
 def uri_rules(settings: Settings) -> UriRules:
@@ -134,22 +151,30 @@ class App:
         detector: Detector,
         *,
         metrics: Metrics | None = None,
-        policies: PolicySet | None = None,
     ) -> None:
-        """Compose; nothing listens yet. Without ``metrics`` a registry of its own is made."""
+        """Compose; nothing listens yet. Without ``metrics`` a registry of its own is made.
+
+        Raises:
+            StartError: the policy file is broken.
+        """
         self.settings = settings
-        self.policies = policies or built_in(datetime.now(UTC), settings.default_policy or DEFAULT_PRESET)
         self.metrics = metrics or Metrics(CollectorRegistry())
+        path = settings.policy_file
+        seen = fingerprint(path) if path is not None else ()
+        self.store = PolicyStore(
+            load_policies(settings), on_reload=self._reloaded, on_failure=self.metrics.reloads.labels("failure").inc
+        )
+        self._watch = PolicyWatch(self.store, path, settings.default_policy, seen) if path is not None else None
         self.health = Health()
         self.in_flight = InFlight(self.metrics)
         self._detector = ObservedDetector(DeadlineDetector(detector), self.metrics.observe_detector_call)
         self.gate = Gate(
-            lambda: self.policies,
+            self.store,
             self._detector,
             uri_rules=uri_rules(settings),
             observers=(self.metrics.observe_check, note_check),
         )
-        self.metrics.serve_policies(self.policies)
+        self.metrics.serve_policies(self.store())
         self.metrics.serve_detector(detector.info)
         self._servers: list[grpc.aio.Server] = []
         self._stack = AsyncExitStack()
@@ -166,6 +191,7 @@ class App:
         except BaseException:
             await self._close(grace_seconds=0)
             raise
+        self._watch_policies()
         await self.health.set_ready(ready=True)
         self._announce(ports)
         return ports
@@ -178,6 +204,29 @@ class App:
         log.info("server.stopping", grace_seconds=grace_seconds)
         await self._close(grace_seconds=grace_seconds)
         log.info("server.stopped")
+
+    def _watch_policies(self) -> None:
+        if self._watch is None:
+            return
+        watching = asyncio.create_task(self._watch.run())
+
+        async def end(watch: PolicyWatch) -> None:
+            watch.stop()
+            await watching
+
+        self._stack.push_async_callback(end, self._watch)
+
+    def _reloaded(self, policies: PolicySet) -> None:
+        self.metrics.reloads.labels("success").inc()
+        self.metrics.serve_policies(policies)
+        self._warn_of_unavailable(policies)
+
+    def _warn_of_unavailable(self, policies: PolicySet) -> None:
+        info = self._detector.info
+        for served in policies.policies.values():
+            if missing := served.unavailable(info.measures):
+                measures = [measure.value for measure in missing]
+                log.warning("policy.measure_unavailable", policy=served.name, detector=info.name, measures=measures)
 
     async def _close(self, *, grace_seconds: float) -> None:
         refusing = asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
@@ -193,7 +242,7 @@ class App:
     async def _listen_everywhere(self) -> Ports:
         settings = self.settings
         await self.health.set_ready(ready=False)
-        servicer = FaceQualityServicer(self.gate, settings.deadline_seconds)
+        servicer = FaceQualityServicer(self.gate, self.store, settings.deadline_seconds)
         main = build_server(servicer, self.health, self.metrics, self.in_flight, with_reflection=settings.reflection)
         grpc_port = await self._listen(main, settings.grpc_address)
         health_port = None
@@ -226,24 +275,23 @@ class App:
         return server.server_port
 
     def _announce(self, ports: Ports) -> None:
-        info, policy = self._detector.info, self.policies.get("")
+        info, policies = self._detector.info, self.store()
+        policy = policies.get("")
         log.info(
             "server.started",
             version=__version__,
             detector=info.name,
             default_policy=policy.name,
             policy_revision=policy.revision,
-            policies=sorted(self.policies.policies),
-            policy_source=self.policies.source,
+            policies=sorted(policies.policies),
+            policy_source=policies.source,
             grpc_port=ports.grpc,
             metrics_port=ports.metrics,
             health_port=ports.health,
         )
         if not info.cloud_calibrated:
             log.warning("detector.not_the_cloud", text=EMBEDDED_WARNING)
-        for served in self.policies.policies.values():
-            if missing := served.unavailable(info.measures):
-                log.warning("policy.measure_unavailable", policy=served.name, measures=[m.value for m in missing])
+        self._warn_of_unavailable(policies)
 
 
 async def run(settings: Settings) -> None:

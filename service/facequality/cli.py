@@ -9,7 +9,6 @@ import sys
 import typing
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -20,13 +19,12 @@ from google.protobuf import json_format
 from rich.console import Console
 from rich.progress import Progress
 
-from facequality import __version__, app, logs, settings
+from facequality import __version__, app, logs, policy_cli, settings
 from facequality.checking import Checker, CheckFailed, LocalChecker, RemoteChecker, find_photos, read_photo
 from facequality.detectors.deadline import DeadlineDetector
-from facequality.errors import ErrorReason, PolicyNotFound
+from facequality.errors import ErrorReason
 from facequality.gate import Gate
-from facequality.policy import DEFAULT_PRESET, built_in
-from facequality.rendering import add_error, add_verdict, policy_document, show_policies, verdict_table
+from facequality.rendering import add_error, add_verdict, verdict_table
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import verdict_pb2
 
@@ -41,8 +39,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-policy_cli = typer.Typer(help="Look at policies.", no_args_is_help=True)
-cli.add_typer(policy_cli, name="policy")
+cli.add_typer(policy_cli.cli, name="policy")
 
 
 def main() -> None:
@@ -90,24 +87,6 @@ def check(
     """Judge photos. Exit status: 0 all accepted, 1 some rejected, 2 any error."""
     logs.configure("error")
     raise typer.Exit(asyncio.run(_check(photos, policy, target, timeout, attributes=attributes, as_json=as_json)))
-
-
-@policy_cli.command("show")
-def policy_show(
-    name: Annotated[str, typer.Argument(help="One policy; empty: all of them.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-) -> None:
-    """Show policies as they are applied, resolved."""
-    served = built_in(datetime.now(UTC), _settings().default_policy or DEFAULT_PRESET)
-    names = [name] if name else list(served.policies)
-    try:
-        if as_json:
-            for each in names:
-                typer.echo(json.dumps(policy_document(served.get(each))))
-        else:
-            show_policies(Console(), served, names)
-    except PolicyNotFound as error:
-        _fail(error.message)
 
 
 async def _check(paths: list[Path], policy: str, target: str, timeout: float, *, attributes: bool, as_json: bool) -> int:
@@ -164,10 +143,10 @@ async def _checker(target: str, timeout: float) -> AsyncIterator[Checker]:
         return
     loaded = _settings()
     try:
+        policies = app.load_policies(loaded)
         detector = await asyncio.to_thread(app.build_detector, loaded)
     except app.StartError as error:
         _fail(str(error))
-    policies = built_in(datetime.now(UTC), loaded.default_policy or DEFAULT_PRESET)
     try:
         yield LocalChecker(Gate(lambda: policies, DeadlineDetector(detector)), timeout)
     finally:

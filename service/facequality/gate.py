@@ -32,6 +32,14 @@ class CheckRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowResult:
+    """What the policy's shadow would have said of the same detection."""
+
+    policy: Policy
+    judgement: Judgement
+
+
+@dataclass(frozen=True, slots=True)
 class CheckResult:
     """The verdict on one photo and everything it rests on. Holds no image bytes."""
 
@@ -44,6 +52,7 @@ class CheckResult:
     """What the detector answered; None if it was not called."""
     judged_face: int | None = None
     faces: tuple[Judgement | None, ...] = ()
+    shadow: ShadowResult | None = None
 
     @property
     def saved_call(self) -> bool:
@@ -74,11 +83,6 @@ class Gate:
         self._observers = observers
 
     @property
-    def policies(self) -> PolicySet:
-        """The policies that a check would apply now."""
-        return self._policies()
-
-    @property
     def detector(self) -> DetectorInfo:
         """The live detector."""
         return self._detector.info
@@ -91,12 +95,14 @@ class Gate:
             InvalidRequest: the photo's URI is refused, or the detector does not take the photo or an option.
             DetectorError: the detector could not judge the photo.
         """
-        result = await self._check(request, self._policies().get(request.policy))
+        snapshot = self._policies()
+        policy = snapshot.get(request.policy)
+        result = await self._check(request, policy, snapshot.get(policy.shadow) if policy.shadow else None)
         for observe in self._observers:
             observe(result)
         return result
 
-    async def _check(self, request: CheckRequest, policy: Policy) -> CheckResult:
+    async def _check(self, request: CheckRequest, policy: Policy, shadow: Policy | None) -> CheckResult:
         findings: tuple[Finding, ...] = ()
         image: ImageInfo | None = None
         if isinstance(request.photo, PhotoBytes):
@@ -107,7 +113,9 @@ class Gate:
         result = CheckResult(Judgement.of(findings), policy, self._detector.info, image)
         if result.judgement.reasons:
             return result
-        answer = await self._detector.detect(request.photo, _options(request.options, policy))
+        # One call serves both policies: it asks for what either needs.
+        options = _options(request.options, policy)
+        answer = await self._detector.detect(request.photo, _options(options, shadow) if shadow else options)
         if isinstance(answer, PhotoRefused):
             return replace(result, judgement=Judgement.of((*findings, refusal(answer.reason))), answer=answer)
         evaluation = evaluate(policy, answer)
@@ -117,7 +125,12 @@ class Gate:
             answer=answer,
             judged_face=evaluation.judged_face,
             faces=evaluation.faces,
+            shadow=_shadow(shadow, answer, findings) if shadow else None,
         )
+
+
+def _shadow(policy: Policy, answer: Detection, findings: tuple[Finding, ...]) -> ShadowResult:
+    return ShadowResult(policy, Judgement.of(findings + evaluate(policy, answer).findings))
 
 
 def _options(asked: DetectOptions, policy: Policy) -> DetectOptions:

@@ -65,4 +65,9 @@ def note_check(result: CheckResult) -> None:
         fields |= {"faces": len(answer.faces), "upstream_request_id": answer.request_id}
     if isinstance(answer, PhotoRefused):
         fields |= {"upstream_code": answer.upstream_code, "upstream_request_id": answer.request_id}
+    if result.shadow is not None:
+        shadow = result.shadow
+        fields |= {"shadow_policy": shadow.policy.name, "shadow_revision": shadow.policy.revision}
+        fields["shadow_verdict"] = shadow.judgement.verdict.value
+        fields["shadow_reasons"] = [reason.value for reason in shadow.judgement.reasons]
     structlog.contextvars.bind_contextvars(**fields)

@@ -15,7 +15,7 @@ from facequality.detector import DetectorInfo
 from facequality.detectors.observed import DetectorCall, Outcome
 from facequality.gate import CheckResult
 from facequality.measure import FACE_MEASURES, MEASURES, QUALITY_MEASURES
-from facequality.model import Detection, Face, Measure, Reason, Verdict
+from facequality.model import Detection, Face, Judgement, Measure, Reason, Verdict
 from facequality.policy import PolicySet
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2.5, 5, 10)
@@ -74,6 +74,14 @@ class Metrics:
         self.paid = counter("facequality_paid_calls_total", "Detector calls that the vendor bills.", ("detector",))
         self.saved = counter("facequality_saved_calls_total", "Detector calls saved.", ("cause",))
         self.saved.labels("local_rejection")
+        self.would_flip = counter(
+            "facequality_shadow_would_flip_total",
+            "Checks whose verdict the shadow policy would turn, by the reasons that turn it.",
+            ("policy", "shadow", "direction", "reason"),
+        )
+        self.reloads = counter("facequality_policy_reloads_total", "Reloads of the policy files.", ("result",))
+        for result in ("success", "failure"):
+            self.reloads.labels(result)
         self.policy_info = gauge("facequality_policy_info", "Served policies.", ("policy", "revision", "is_default"))
         self.build_info = gauge("facequality_build_info", "Version and detector.", ("version", "detector"))
         for measure in QUALITY_MEASURES:
@@ -98,6 +106,8 @@ class Metrics:
             for verdict in Verdict:
                 self.checks.labels(policy.name, verdict.value)
             for reason in Reason:
+                for direction in ("accepted_to_rejected", "rejected_to_accepted") if policy.shadow else ():
+                    self.would_flip.labels(policy.name, policy.shadow, direction, reason.value)
                 self.rejections.labels(policy.name, reason.value)
             for measure in (bounded for bounded in policy.bounds if not MEASURES[bounded].is_flag):
                 for status in ("PASS", "FAIL"):
@@ -136,6 +146,8 @@ class Metrics:
             margin, measure = finding.margin, finding.measure
             if measure in FACE_MEASURES and not MEASURES[measure].is_flag and margin is not None and abs(margin) <= NEAR:
                 self.near.labels(policy, measure.value, finding.status.value).inc()
+        if result.shadow is not None and result.shadow.judgement.verdict is not result.judgement.verdict:
+            self._observe_flip(policy, result.shadow.policy.name, result.judgement, result.shadow.judgement)
         if isinstance(result.answer, Detection) and result.judged_face is not None:
             self._observe_face(result.answer.faces[result.judged_face], result.answer)
 
@@ -147,6 +159,12 @@ class Metrics:
     def observe_paid_call(self, detector: DetectorInfo) -> None:
         """A request that the vendor bills left."""
         self.paid.labels(detector.name).inc()
+
+    def _observe_flip(self, policy: str, shadow: str, answered: Judgement, shadowed: Judgement) -> None:
+        rejects = shadowed.verdict is Verdict.REJECTED
+        direction = "accepted_to_rejected" if rejects else "rejected_to_accepted"
+        for reason in shadowed.reasons if rejects else answered.reasons:
+            self.would_flip.labels(policy, shadow, direction, reason.value).inc()
 
     def _observe_face(self, face: Face, detection: Detection) -> None:
         """Measures are observed whether or not the policy bounds them: bounds are chosen by looking at them."""

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from facequality.errors import PolicyNotFound
 from facequality.measure import FACE_MEASURES, MEASURES, Bound
-from facequality.model import Measure
+from facequality.model import Measure, Reason
 
 DOMINANT_MAX_PERCENT = 33
 """Under ``dominant`` the second largest face may have this much of the largest one's area."""
@@ -40,6 +40,10 @@ class Policy:
     face_rule: FaceRule
     advisory: frozenset[Measure] = frozenset()
     description: str = ""
+    shadow: str | None = None
+    """A served policy that is judged beside this one, on the same detection, without answering."""
+    guidance: Mapping[Reason, Mapping[str, str]] = field(default_factory=dict)
+    """Sentences that replace the built-in ones, by reason and language."""
     revision: str = field(init=False)
     """First 12 hex digits of the SHA-256 of what it judges by: bounds, rule on faces, advisory measures."""
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from facequality.measure import MEASURES
 from facequality.model import Measure
-from facequality.policy import Policy, PolicySet
+from facequality.policy import PolicySet
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import verdict_pb2
 
@@ -52,22 +52,6 @@ def show_policies(console: Console, policies: PolicySet, names: list[str]) -> No
             effect = "is reported" if measure in policy.advisory else "rejects"
             table.add_row(measure.value, _number(bound.minimum), _number(bound.maximum), MEASURES[measure].unit, effect)
         console.print(table)
-
-
-def policy_document(policy: Policy) -> dict[str, object]:
-    """Make a policy a JSON object in the words of policy files."""
-    bounds = {
-        measure.value: {side: value for side, value in (("min", bound.minimum), ("max", bound.maximum)) if value is not None}
-        for measure, bound in policy.bounds.items()
-    }
-    return {
-        "name": policy.name,
-        "revision": policy.revision,
-        "description": policy.description,
-        "faces": policy.face_rule.value,
-        "bounds": bounds,
-        "advisory": sorted(measure.value for measure in policy.advisory),
-    }
 
 
 def _finding(finding: verdict_pb2.Finding) -> str:

@@ -75,7 +75,7 @@ def _proxy(value: SecretStr) -> SecretStr:
 
 def _readable(value: Path | None) -> Path | None:
     if value is not None and not os.access(value, os.R_OK):
-        raise ValueError("is not a file that can be read")
+        raise ValueError("cannot be read")
     return value
 
 
@@ -103,6 +103,9 @@ class Settings(BaseSettings):
         "", description="Plaintext grpc.health.v1 alone, for probes; empty: on the gRPC port only."
     )
     metrics_address: Address = Field("[::]:9090", description="Where Prometheus metrics are served.")
+    policy_file: ReadablePath = Field(
+        None, description="YAML file with policies, or a directory of them; empty: the four presets."
+    )
     default_policy: str = Field("", description="Policy applied when a request names none; empty: `enroll`.")
     deadline_seconds: float = Field(
         10, gt=0, le=300, description="Budget of a call without a deadline, and upper bound of one with."
@@ -157,7 +160,7 @@ def load(*, serving: bool = False) -> Settings:
     """
     # As in the rest of the settings, the case of a variable's name does not matter.
     environ = {name.upper(): value for name, value in os.environ.items() if value}
-    mistakes = _unsupported(environ)
+    mistakes = _unserved_default(environ)
     if serving:
         mistakes += _ambiguities(environ)
     settings: Settings | None = None
@@ -220,12 +223,10 @@ def _ambiguities(environ: Mapping[str, str]) -> list[str]:
     return [f"{PREFIX}DETECTOR: is not set, yet {named}; say which detector is meant: tencentcloud or embedded"]
 
 
-def _unsupported(environ: Mapping[str, str]) -> list[str]:
+def _unserved_default(environ: Mapping[str, str]) -> list[str]:
     mistakes = []
-    if f"{PREFIX}POLICY_FILE" in environ:
-        mistakes.append(f"{PREFIX}POLICY_FILE: this version reads no policy files; it serves {', '.join(PRESETS)}")
     default = environ.get(f"{PREFIX}DEFAULT_POLICY", DEFAULT_PRESET)
-    if default not in PRESETS:
+    if default not in PRESETS and f"{PREFIX}POLICY_FILE" not in environ:
         mistakes.append(f"{PREFIX}DEFAULT_POLICY: no policy named {default!r}; served: {', '.join(PRESETS)}")
     return mistakes
 

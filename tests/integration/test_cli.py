@@ -18,12 +18,6 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
 
 
-@pytest.fixture(autouse=True)
-def _keep_logging(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The runner closes the error stream that the command would leave the whole process logging to."""
-    monkeypatch.setattr("facequality.logs.configure", lambda _: None)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """good.png, nested/blurred.JPG, nested/cat.bmp, and a text file."""
@@ -137,9 +131,9 @@ def test_policies_are_shown() -> None:
     assert table.exit_code == 0
     assert "51c09c410359" in table.stdout
     assert "rejects unless exactly one" in table.stdout
-    documents = [json.loads(line) for line in run("policy", "show", "--json").stdout.splitlines()]
-    assert [document["name"] for document in documents] == ["loose", "normal", "enroll", "strict"]
-    assert documents[2]["bounds"]["brightness"] == {"min": 30, "max": 70}
+    shown = json.loads(run("policy", "show", "--format", "json").stdout)
+    assert list(shown["policies"]) == ["loose", "normal", "enroll", "strict"]
+    assert shown["policies"]["enroll"]["bounds"]["brightness"] == {"min": 30, "max": 70}
     assert run("policy", "show", "nope").exit_code == 2
 
 

@@ -7,7 +7,7 @@ from enum import Enum
 import pytest
 from facequality import errors, model
 from facequality.detectors.observed import Outcome, outcome_of
-from facequality.guidance import GUIDANCE
+from facequality.guidance import GUIDANCE, LANGUAGES
 from facequality.policy import FaceRule
 from facequality.v1 import error_reason_pb2, policy_pb2, verdict_pb2
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
@@ -31,9 +31,13 @@ def test_enums_are_the_contracts_in_its_order(ours: type[Enum], theirs: EnumType
 
 
 def test_every_reason_has_guidance() -> None:
-    """One short sentence each."""
+    """One short sentence each, in every language."""
     assert set(GUIDANCE) == set(model.Reason)
-    assert all(text.endswith(".") and len(text) < 80 for text in GUIDANCE.values())
+    for sentences in GUIDANCE.values():
+        assert tuple(sentences) == LANGUAGES
+        assert sentences["en"].endswith(".")
+        assert sentences["zh-Hans"].endswith("。")
+        assert all(len(text) < 80 for text in sentences.values())
 
 
 @pytest.mark.parametrize("reason", errors.ErrorReason)

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from facequality.detectors.tencentcloud.client import INFO
 from facequality.detectors.tencentcloud.error_table import LISTED, PREFIXES, find, interpret
 from facequality.detectors.tencentcloud.protocol import LARGE_BODY, RAW_CHUNK, RequestBody, decode, encode
 from facequality.errors import Code, ErrorReason, GateError, Retry, UpstreamFault
 from facequality.evaluation import evaluate
+from facequality.gate import CheckResult
 from facequality.model import (
     Detection,
     DetectOptions,
@@ -25,6 +27,7 @@ from facequality.model import (
     Reason,
 )
 from facequality.policy import PRESETS
+from facequality.rpc.translation import to_response
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -247,9 +250,9 @@ def assert_detection_refusal_or_typed_error(body: bytes) -> None:
     assert isinstance(answer, Detection | PhotoRefused)
     if isinstance(answer, Detection):
         # Whatever is accepted must also fit the contract's types.
-        from facequality.rpc.translation import _detection
-
-        _detection(answer, (None,) * len(answer.faces))
+        judgement = Judgement.of(())
+        result = CheckResult(judgement, PRESETS["loose"], INFO, None, answer, faces=(None,) * len(answer.faces))
+        assert len(to_response(result).detection.faces) == len(answer.faces)
 
 
 @given(st.binary(max_size=400))

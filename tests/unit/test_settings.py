@@ -84,10 +84,10 @@ def test_other_addresses_are_refused(address: str) -> None:
         settings.split_address(address)
 
 
-def test_a_policy_file_is_not_silently_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_policy_file_must_be_readable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever sets one believes that it is applied."""
-    with pytest.raises(settings.SettingsError, match="FACEQUALITY_POLICY_FILE: this version reads no policy files"):
-        load(monkeypatch, FACEQUALITY_POLICY_FILE="/etc/policies.yaml")
+    with pytest.raises(settings.SettingsError, match="FACEQUALITY_POLICY_FILE: cannot be read"):
+        load(monkeypatch, FACEQUALITY_POLICY_FILE="/nowhere/policies.yaml")
 
 
 def test_only_a_server_must_be_unambiguous(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,9 @@ import grpc
 
 from facequality.detectors import deadline
 from facequality.gate import Gate
-from facequality.rpc.translation import to_policy, to_request, to_response
+from facequality.guidance import negotiate
+from facequality.reload import PolicyStore
+from facequality.rpc.translation import to_policy, to_reload_failure, to_request, to_response
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 
@@ -21,27 +23,34 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 class FaceQualityServicer(pb_grpc.FaceQualityServiceServicer):
     """Answers FaceQualityService by a gate."""
 
-    def __init__(self, gate: Gate, deadline_seconds: float) -> None:
+    def __init__(self, gate: Gate, store: PolicyStore, deadline_seconds: float) -> None:
         """``deadline_seconds``: budget of a call without a deadline, and upper bound of one with."""
         self._gate = gate
+        self._store = store
         self._deadline_seconds = deadline_seconds
 
     async def CheckFaceQuality(self, request: pb.CheckFaceQualityRequest, context: Context) -> pb.CheckFaceQualityResponse:
         """Judge one photo."""
         deadline.current.set(self._deadline(context))
-        return to_response(await self._gate.check(to_request(request)))
+        metadata = dict(context.invocation_metadata() or ())
+        language = negotiate(str(metadata.get("accept-language", "")))
+        return to_response(await self._gate.check(to_request(request)), language)
 
     async def GetPolicy(self, request: pb.GetPolicyRequest, context: Context) -> pb.GetPolicyResponse:
         """Show one policy."""
-        served = self._gate.policies
-        return pb.GetPolicyResponse(policy=to_policy(served.get(request.name), served, self._gate.detector))
+        served = self._store()
+        return pb.GetPolicyResponse(
+            policy=to_policy(served.get(request.name), served, self._gate.detector),
+            last_failed_reload=to_reload_failure(self._store.last_failure),
+        )
 
     async def ListPolicies(self, request: pb.ListPoliciesRequest, context: Context) -> pb.ListPoliciesResponse:
         """Show every policy."""
-        served = self._gate.policies
+        served = self._store()
         return pb.ListPoliciesResponse(
             policies=[to_policy(served.policies[name], served, self._gate.detector) for name in sorted(served.policies)],
             default_policy=served.default,
+            last_failed_reload=to_reload_failure(self._store.last_failure),
         )
 
     def _deadline(self, context: Context) -> deadline.Deadline:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
+
 from google.protobuf import timestamp_pb2
 
 from facequality import model
 from facequality.detector import DetectorInfo
 from facequality.errors import ErrorReason, InvalidRequest
 from facequality.gate import CheckRequest, CheckResult
-from facequality.guidance import GUIDANCE
+from facequality.guidance import ENGLISH, Sentences, sentence
 from facequality.policy import Policy, PolicySet
+from facequality.reload import ReloadFailure
 from facequality.v1 import detection_pb2, face_quality_service_pb2, policy_pb2, verdict_pb2
 
 MAX_FACE_NUM = 120
@@ -57,20 +61,20 @@ def _options(message: face_quality_service_pb2.DetectOptions) -> model.DetectOpt
     return model.DetectOptions(faces, size, version, message.need_rotate_detection, message.need_face_attributes)
 
 
-def to_response(result: CheckResult) -> face_quality_service_pb2.CheckFaceQualityResponse:
-    """Translate a check's result."""
-    answer = result.answer
+def to_response(result: CheckResult, language: str = ENGLISH) -> face_quality_service_pb2.CheckFaceQualityResponse:
+    """Translate a check's result, with guidance in one of guidance.LANGUAGES."""
+    answer, words = result.answer, _Words(language, result.policy.guidance)
     response = face_quality_service_pb2.CheckFaceQualityResponse(
         verdict=f"VERDICT_{result.judgement.verdict.name}",
         reasons=[f"REASON_{reason.name}" for reason in result.judgement.reasons],
-        findings=[_finding(finding) for finding in result.judgement.findings],
+        findings=[_finding(finding, words) for finding in result.judgement.findings],
         judged_face=result.judged_face,
         policy=result.policy.name,
         policy_revision=result.policy.revision,
         detector=_detector(result.detector),
     )
     if isinstance(answer, model.Detection):
-        response.detection.CopyFrom(_detection(answer, result.faces))
+        response.detection.CopyFrom(_detection(answer, result.faces, words))
         response.upstream_request_id = answer.request_id
     elif answer is not None:
         response.upstream_request_id = answer.request_id
@@ -78,10 +82,30 @@ def to_response(result: CheckResult) -> face_quality_service_pb2.CheckFaceQualit
     return response
 
 
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """In which language, and with which of the policy's own sentences, guidance is given."""
+
+    language: str
+    overrides: Sentences
+
+    def of(self, reason: model.Reason) -> str:
+        return sentence(reason, self.language, self.overrides)
+
+
+def to_reload_failure(failure: ReloadFailure | None) -> policy_pb2.ReloadFailure | None:
+    """Translate the last failed reload."""
+    return None if failure is None else policy_pb2.ReloadFailure(time=_timestamp(failure.at), reason=failure.reason)
+
+
+def _timestamp(moment: datetime) -> timestamp_pb2.Timestamp:
+    stamp = timestamp_pb2.Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp
+
+
 def to_policy(policy: Policy, served: PolicySet, detector: DetectorInfo) -> policy_pb2.Policy:
     """Translate a policy as it is served with the live detector."""
-    load_time = timestamp_pb2.Timestamp()
-    load_time.FromDatetime(served.loaded_at)
     return policy_pb2.Policy(
         name=policy.name,
         revision=policy.revision,
@@ -97,8 +121,9 @@ def to_policy(policy: Policy, served: PolicySet, detector: DetectorInfo) -> poli
             for measure, bound in policy.bounds.items()
         ],
         source=served.source,
-        load_time=load_time,
+        load_time=_timestamp(served.loaded_at),
         unavailable_measures=[f"MEASURE_{measure.name}" for measure in policy.unavailable(detector.measures)],
+        shadow=policy.shadow,
     )
 
 
@@ -106,7 +131,7 @@ def _detector(info: DetectorInfo) -> face_quality_service_pb2.DetectorInfo:
     return face_quality_service_pb2.DetectorInfo(name=info.name, cloud_calibrated=info.cloud_calibrated)
 
 
-def _finding(finding: model.Finding) -> verdict_pb2.Finding:
+def _finding(finding: model.Finding, words: _Words) -> verdict_pb2.Finding:
     return verdict_pb2.Finding(
         measure=f"MEASURE_{finding.measure.name}",
         observed=finding.observed,
@@ -116,35 +141,37 @@ def _finding(finding: model.Finding) -> verdict_pb2.Finding:
         status=f"FINDING_STATUS_{finding.status.name}",
         blocking=finding.blocking,
         reason=f"REASON_{finding.reason.name}" if finding.reason is not None else None,
-        guidance=GUIDANCE[finding.reason] if finding.reason is not None else None,
+        guidance=words.of(finding.reason) if finding.reason is not None else None,
     )
 
 
-def _judgement(judgement: model.Judgement) -> verdict_pb2.FaceJudgement:
+def _judgement(judgement: model.Judgement, words: _Words) -> verdict_pb2.FaceJudgement:
     return verdict_pb2.FaceJudgement(
         verdict=f"VERDICT_{judgement.verdict.name}",
         reasons=[f"REASON_{reason.name}" for reason in judgement.reasons],
-        findings=[_finding(finding) for finding in judgement.findings],
+        findings=[_finding(finding, words) for finding in judgement.findings],
     )
 
 
-def _detection(detection: model.Detection, judgements: tuple[model.Judgement | None, ...]) -> detection_pb2.Detection:
+def _detection(
+    detection: model.Detection, judgements: tuple[model.Judgement | None, ...], words: _Words
+) -> detection_pb2.Detection:
     return detection_pb2.Detection(
         image_width=detection.image_width,
         image_height=detection.image_height,
-        faces=[_face(face, judged) for face, judged in zip(detection.faces, judgements, strict=True)],
+        faces=[_face(face, judged, words) for face, judged in zip(detection.faces, judgements, strict=True)],
         face_model_version=detection.face_model_version,
         request_id=detection.request_id,
     )
 
 
-def _face(face: model.Face, judgement: model.Judgement | None) -> detection_pb2.Face:
+def _face(face: model.Face, judgement: model.Judgement | None, words: _Words) -> detection_pb2.Face:
     box = face.box
     return detection_pb2.Face(
         box=detection_pb2.BoundingBox(x=box.x, y=box.y, width=box.width, height=box.height),
         quality=_quality(face.quality) if face.quality is not None else None,
         attributes=_attributes(face.attributes) if face.attributes is not None else None,
-        judgement=_judgement(judgement) if judgement is not None else None,
+        judgement=_judgement(judgement, words) if judgement is not None else None,
     )
 
 

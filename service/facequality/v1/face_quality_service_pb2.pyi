@@ -74,19 +74,23 @@ class GetPolicyRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class GetPolicyResponse(_message.Message):
-    __slots__ = ("policy",)
+    __slots__ = ("policy", "last_failed_reload")
     POLICY_FIELD_NUMBER: _ClassVar[int]
+    LAST_FAILED_RELOAD_FIELD_NUMBER: _ClassVar[int]
     policy: _policy_pb2.Policy
-    def __init__(self, policy: _Optional[_Union[_policy_pb2.Policy, _Mapping]] = ...) -> None: ...
+    last_failed_reload: _policy_pb2.ReloadFailure
+    def __init__(self, policy: _Optional[_Union[_policy_pb2.Policy, _Mapping]] = ..., last_failed_reload: _Optional[_Union[_policy_pb2.ReloadFailure, _Mapping]] = ...) -> None: ...
 
 class ListPoliciesRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class ListPoliciesResponse(_message.Message):
-    __slots__ = ("policies", "default_policy")
+    __slots__ = ("policies", "default_policy", "last_failed_reload")
     POLICIES_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_POLICY_FIELD_NUMBER: _ClassVar[int]
+    LAST_FAILED_RELOAD_FIELD_NUMBER: _ClassVar[int]
     policies: _containers.RepeatedCompositeFieldContainer[_policy_pb2.Policy]
     default_policy: str
-    def __init__(self, policies: _Optional[_Iterable[_Union[_policy_pb2.Policy, _Mapping]]] = ..., default_policy: _Optional[str] = ...) -> None: ...
+    last_failed_reload: _policy_pb2.ReloadFailure
+    def __init__(self, policies: _Optional[_Iterable[_Union[_policy_pb2.Policy, _Mapping]]] = ..., default_policy: _Optional[str] = ..., last_failed_reload: _Optional[_Union[_policy_pb2.ReloadFailure, _Mapping]] = ...) -> None: ...

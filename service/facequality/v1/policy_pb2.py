@@ -26,7 +26,7 @@ from facequality.v1 import verdict_pb2 as facequality_dot_v1_dot_verdict__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66\x61\x63\x65quality/v1/policy.proto\x12\x0e\x66\x61\x63\x65quality.v1\x1a\x1c\x66\x61\x63\x65quality/v1/verdict.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"w\n\x05\x42ound\x12(\n\x07measure\x18\x01 \x01(\x0e\x32\x17.facequality.v1.Measure\x12\x10\n\x03min\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03max\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x08\x62locking\x18\x04 \x01(\x08\x42\x06\n\x04_minB\x06\n\x04_max\"\x87\x02\n\x06Policy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12+\n\tface_rule\x18\x04 \x01(\x0e\x32\x18.facequality.v1.FaceRule\x12%\n\x06\x62ounds\x18\x05 \x03(\x0b\x32\x15.facequality.v1.Bound\x12\x0e\n\x06source\x18\x06 \x01(\t\x12-\n\tload_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x14unavailable_measures\x18\x08 \x03(\x0e\x32\x17.facequality.v1.Measure*o\n\x08\x46\x61\x63\x65Rule\x12\x19\n\x15\x46\x41\x43\x45_RULE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46\x41\x43\x45_RULE_LARGEST\x10\x01\x12\x16\n\x12\x46\x41\x43\x45_RULE_DOMINANT\x10\x02\x12\x19\n\x15\x46\x41\x43\x45_RULE_EXACTLY_ONE\x10\x03\x42\x30\n\x0e\x66\x61\x63\x65quality.v1P\x01Z\x1c\x66\x61\x63\x65quality/v1;facequalityv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66\x61\x63\x65quality/v1/policy.proto\x12\x0e\x66\x61\x63\x65quality.v1\x1a\x1c\x66\x61\x63\x65quality/v1/verdict.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"w\n\x05\x42ound\x12(\n\x07measure\x18\x01 \x01(\x0e\x32\x17.facequality.v1.Measure\x12\x10\n\x03min\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03max\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x08\x62locking\x18\x04 \x01(\x08\x42\x06\n\x04_minB\x06\n\x04_max\"\x97\x02\n\x06Policy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12+\n\tface_rule\x18\x04 \x01(\x0e\x32\x18.facequality.v1.FaceRule\x12%\n\x06\x62ounds\x18\x05 \x03(\x0b\x32\x15.facequality.v1.Bound\x12\x0e\n\x06source\x18\x06 \x01(\t\x12-\n\tload_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x14unavailable_measures\x18\x08 \x03(\x0e\x32\x17.facequality.v1.Measure\x12\x0e\n\x06shadow\x18\t \x01(\t\"I\n\rReloadFailure\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x02 \x01(\t*o\n\x08\x46\x61\x63\x65Rule\x12\x19\n\x15\x46\x41\x43\x45_RULE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46\x41\x43\x45_RULE_LARGEST\x10\x01\x12\x16\n\x12\x46\x41\x43\x45_RULE_DOMINANT\x10\x02\x12\x19\n\x15\x46\x41\x43\x45_RULE_EXACTLY_ONE\x10\x03\x42\x30\n\x0e\x66\x61\x63\x65quality.v1P\x01Z\x1c\x66\x61\x63\x65quality/v1;facequalityv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,10 +34,12 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'facequality.v1.policy_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\016facequality.v1P\001Z\034facequality/v1;facequalityv1'
-  _globals['_FACERULE']._serialized_start=497
-  _globals['_FACERULE']._serialized_end=608
+  _globals['_FACERULE']._serialized_start=588
+  _globals['_FACERULE']._serialized_end=699
   _globals['_BOUND']._serialized_start=110
   _globals['_BOUND']._serialized_end=229
   _globals['_POLICY']._serialized_start=232
-  _globals['_POLICY']._serialized_end=495
+  _globals['_POLICY']._serialized_end=511
+  _globals['_RELOADFAILURE']._serialized_start=513
+  _globals['_RELOADFAILURE']._serialized_end=586
 # @@protoc_insertion_point(module_scope)

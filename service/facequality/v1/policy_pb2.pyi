@@ -35,7 +35,7 @@ class Bound(_message.Message):
     def __init__(self, measure: _Optional[_Union[_verdict_pb2.Measure, str]] = ..., min: _Optional[float] = ..., max: _Optional[float] = ..., blocking: _Optional[bool] = ...) -> None: ...
 
 class Policy(_message.Message):
-    __slots__ = ("name", "revision", "description", "face_rule", "bounds", "source", "load_time", "unavailable_measures")
+    __slots__ = ("name", "revision", "description", "face_rule", "bounds", "source", "load_time", "unavailable_measures", "shadow")
     NAME_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +44,7 @@ class Policy(_message.Message):
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     LOAD_TIME_FIELD_NUMBER: _ClassVar[int]
     UNAVAILABLE_MEASURES_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_FIELD_NUMBER: _ClassVar[int]
     name: str
     revision: str
     description: str
@@ -52,4 +53,13 @@ class Policy(_message.Message):
     source: str
     load_time: _timestamp_pb2.Timestamp
     unavailable_measures: _containers.RepeatedScalarFieldContainer[_verdict_pb2.Measure]
-    def __init__(self, name: _Optional[str] = ..., revision: _Optional[str] = ..., description: _Optional[str] = ..., face_rule: _Optional[_Union[FaceRule, str]] = ..., bounds: _Optional[_Iterable[_Union[Bound, _Mapping]]] = ..., source: _Optional[str] = ..., load_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., unavailable_measures: _Optional[_Iterable[_Union[_verdict_pb2.Measure, str]]] = ...) -> None: ...
+    shadow: str
+    def __init__(self, name: _Optional[str] = ..., revision: _Optional[str] = ..., description: _Optional[str] = ..., face_rule: _Optional[_Union[FaceRule, str]] = ..., bounds: _Optional[_Iterable[_Union[Bound, _Mapping]]] = ..., source: _Optional[str] = ..., load_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., unavailable_measures: _Optional[_Iterable[_Union[_verdict_pb2.Measure, str]]] = ..., shadow: _Optional[str] = ...) -> None: ...
+
+class ReloadFailure(_message.Message):
+    __slots__ = ("time", "reason")
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    time: _timestamp_pb2.Timestamp
+    reason: str
+    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...

@@ -11,29 +11,11 @@ from pathlib import Path
 import cv2
 from threadpoolctl import threadpool_limits
 
-from facequality.detector import DetectorInfo
+from facequality.detectors.embedded.capabilities import INFO
 from facequality.detectors.embedded.decode import decode
 from facequality.detectors.embedded.engine import Engine
 from facequality.errors import ErrorReason, InvalidRequest
-from facequality.measure import QUALITY_MEASURES
-from facequality.model import Detection, DetectOptions, Measure, Photo, PhotoBytes, PhotoRefused, Reason
-
-INFO = DetectorInfo(
-    name="embedded",
-    measures=frozenset(
-        {
-            *QUALITY_MEASURES,
-            Measure.FACE_SIZE,
-            Measure.FACE_AREA_PERCENT,
-            Measure.PITCH,
-            Measure.YAW,
-            Measure.ROLL,
-            Measure.MASK,
-        }
-    ),
-    paid=False,
-    cloud_calibrated=False,
-)
+from facequality.model import Detection, DetectOptions, Photo, PhotoBytes, PhotoRefused, Reason
 
 
 class EmbeddedDetector:

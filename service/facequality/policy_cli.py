@@ -1,0 +1,153 @@
+"""The command line's ``policy`` commands: check, show, diff, schema."""
+
+from __future__ import annotations
+
+import json
+import typing
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from facequality import app, settings
+from facequality.detectors.embedded import capabilities
+from facequality.errors import PolicyNotFound
+from facequality.measure import FACE_MEASURES
+from facequality.model import Measure
+from facequality.policy import Policy, PolicySet, built_in
+from facequality.policy_document import Effect, differences, document, json_schema
+from facequality.policy_file import PolicyFileError, load
+from facequality.rendering import show_policies
+from facequality.settings import DetectorName
+
+EXIT_DIFFERENT, EXIT_WARNED, EXIT_ERROR = 1, 1, 2
+
+cli = typer.Typer(help="Check, show and compare policies.", no_args_is_help=True)
+
+
+class Format(StrEnum):
+    """How policies are shown."""
+
+    TABLE = "table"
+    YAML = "yaml"
+    JSON = "json"
+
+
+@cli.command()
+def check(
+    files: Annotated[list[Path], typer.Argument(help="Policy files, or directories of them; each is checked on its own.")],
+    detector: Annotated[DetectorName | None, typer.Option(help="Also warn of measures that this detector cannot give.")] = None,
+) -> None:
+    """Check policy files with the loader that the service uses. Exit status: 0 good, 1 good but warned of, 2 broken."""
+    worst = 0
+    for file in files:
+        try:
+            served = load(file, datetime.now(UTC))
+        except PolicyFileError as error:
+            typer.echo(str(error), err=True)
+            worst = EXIT_ERROR
+            continue
+        for policy in served.policies.values():
+            missing = policy.unavailable(_measures_of(detector))
+            if missing:
+                names = ", ".join(missing)
+                typer.echo(f"{file}: policies.{policy.name}: warning: the {detector} detector cannot give {names}", err=True)
+                worst = max(worst, EXIT_WARNED)
+        revisions = ", ".join(f"{name} {policy.revision}" for name, policy in served.policies.items())
+        typer.echo(f"{file}: {len(served.policies)} policies, default {served.default}: {revisions}")
+    raise typer.Exit(worst)
+
+
+@cli.command()
+def show(
+    name: Annotated[str, typer.Argument(help="One policy; empty: all of them.")] = "",
+    file: Annotated[
+        Path | None, typer.Option(help="Policy file or directory; else FACEQUALITY_POLICY_FILE, else the built-ins.")
+    ] = None,
+    output: Annotated[Format, typer.Option("--format", help="How.")] = Format.TABLE,
+) -> None:
+    """Show policies as they are applied, resolved; the YAML loads back to the same revisions."""
+    served = _served(file)
+    names = [name] if name else list(served.policies)
+    try:
+        if output is Format.TABLE:
+            show_policies(Console(), served, names)
+        elif output is Format.JSON:
+            typer.echo(json.dumps(document(served, names), ensure_ascii=False, indent=2))
+        else:
+            typer.echo(yaml.safe_dump(document(served, names), sort_keys=False, allow_unicode=True, width=120), nl=False)
+    except PolicyNotFound as error:
+        _fail(error.message)
+
+
+@cli.command()
+def diff(
+    before: Annotated[str, typer.Argument(metavar="A", help="FILE, FILE:NAME or the name of a built-in.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="The same.")],
+) -> None:
+    """Show what a change from A to B tightens and loosens. Exit status: 0 nothing, 1 something, 2 an error."""
+    old, new = _selected(before), _selected(after)
+    if len(old) == len(new) == 1:
+        pairs = [(*old.values(), *new.values())]
+    else:
+        pairs = [(old[name], new[name]) for name in old if name in new]
+    table = Table("policy", "what", "before", "after", "effect")
+    for a, b in pairs:
+        label = a.name if a.name == b.name else f"{a.name} -> {b.name}"
+        for change in differences(a, b):
+            colour = "yellow" if change.effect is Effect.LOOSENS else "green"
+            table.add_row(label, change.what, change.before, change.after, f"[{colour}]{change.effect}")
+    if len(old) != 1 or len(new) != 1:
+        for name in sorted(old.keys() ^ new.keys()):
+            table.add_row(name, "policy", *(("served", "gone") if name in old else ("none", "new")), "")
+    if not table.row_count:
+        typer.echo("no difference")
+        return
+    Console().print(table)
+    raise typer.Exit(EXIT_DIFFERENT)
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schema of policy files, for editors."""
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+def _measures_of(detector: DetectorName | None) -> frozenset[Measure]:
+    if detector is DetectorName.EMBEDDED:
+        return capabilities.INFO.measures
+    return frozenset(FACE_MEASURES)
+
+
+def _served(file: Path | None) -> PolicySet:
+    try:
+        if file is not None:
+            return load(file, datetime.now(UTC))
+        return app.load_policies(settings.load())
+    except (PolicyFileError, app.StartError, settings.SettingsError, OSError) as error:
+        _fail(str(error))
+
+
+def _selected(text: str) -> dict[str, Policy]:
+    """Find what FILE, FILE:NAME or NAME stands for."""
+    path, _, name = text.rpartition(":")
+    try:
+        if Path(text).exists():
+            return dict(load(Path(text), datetime.now(UTC)).policies)
+        if path and Path(path).exists():
+            policy = load(Path(path), datetime.now(UTC)).get(name)
+        else:
+            policy = built_in(datetime.now(UTC)).get(text)
+    except (PolicyFileError, PolicyNotFound) as error:
+        _fail(str(error))
+    return {policy.name: policy}
+
+
+def _fail(text: str) -> typing.NoReturn:
+    typer.echo(text, err=True)
+    raise typer.Exit(EXIT_ERROR)

@@ -1,0 +1,113 @@
+"""The served policies, changed while the gate runs.
+
+One immutable set is served at a time. A changed file or directory is loaded and validated as a whole; a good set replaces the
+served one at once, a broken one changes nothing but is counted, logged and shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from watchfiles import awatch
+
+from facequality.policy import PolicySet
+from facequality.policy_file import PolicyFileError, load, policy_files
+
+log = structlog.get_logger()
+
+DEBOUNCE_MILLISECONDS = 200
+"""Changes this close together are one: an editor's save, a ConfigMap's swap of its symlink."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadFailure:
+    """The last reload that failed, if no good one came after it."""
+
+    at: datetime
+    reason: str
+
+
+class PolicyStore:
+    """Holds the served set; callable as the gate's source of policies."""
+
+    def __init__(
+        self,
+        served: PolicySet,
+        *,
+        on_reload: Callable[[PolicySet], None] = lambda _: None,
+        on_failure: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``on_reload`` is told of each new set, ``on_failure`` of each reload that failed."""
+        self._served = served
+        self._on_reload = on_reload
+        self._on_failure = on_failure
+        self.last_failure: ReloadFailure | None = None
+
+    def __call__(self) -> PolicySet:
+        """Return the set of the moment."""
+        return self._served
+
+    def reload(self, path: Path, default: str) -> None:
+        """Load anew; swap if all is well. Never raises for what the files hold."""
+        now = datetime.now(UTC)
+        try:
+            fresh = load(path, now, default)
+        except (PolicyFileError, OSError) as error:
+            self.last_failure = ReloadFailure(now, str(error))
+            self._on_failure()
+            log.error("policy.reload_failed", path=str(path), mistakes=str(error).splitlines())  # noqa: TRY400 - the text is all
+            return
+        self.last_failure = None
+        before = {name: policy.revision for name, policy in self._served.policies.items()}
+        self._served = fresh
+        self._on_reload(fresh)
+        after = {name: policy.revision for name, policy in fresh.policies.items()}
+        log.info("policy.reloaded", path=str(path), default=fresh.default, revisions=after, before=before)
+
+
+class PolicyWatch:
+    """Reloads a store whenever the content of its file or directory changes."""
+
+    def __init__(self, store: PolicyStore, path: Path, default: str, seen: Fingerprint) -> None:
+        """``seen`` is the fingerprint of what the store was first loaded from, so that a change in between is not missed."""
+        self._store, self._path, self._default, self._seen = store, path, default, seen
+        # The directory is watched, not the file: a ConfigMap publishes by swapping a symlink beside it.
+        self._directory = path if path.is_dir() else path.parent
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Watch until stopped."""
+        changes = awatch(
+            self._directory, stop_event=self._stop, debounce=DEBOUNCE_MILLISECONDS, step=20, recursive=False, watch_filter=None
+        )
+        self._look()
+        async for _ in changes:
+            self._look()
+
+    def stop(self) -> None:
+        """End ``run``."""
+        self._stop.set()
+
+    def _look(self) -> None:
+        # Many events can tell of one change, and of none at all in a directory with other files.
+        now = fingerprint(self._path)
+        if now != self._seen:
+            self._seen = now
+            self._store.reload(self._path, self._default)
+
+
+Fingerprint = tuple[tuple[str, bytes], ...]
+
+
+def fingerprint(path: Path) -> Fingerprint:
+    """Digest what a load would read."""
+    try:
+        return tuple((file.name, hashlib.sha256(file.read_bytes()).digest()) for file in policy_files(path))
+    except OSError:
+        return ()

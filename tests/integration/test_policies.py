@@ -1,0 +1,303 @@
+"""Policy files while the gate runs: reload, shadow, guidance, the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import yaml
+from facequality.app import App, StartError
+from facequality.metrics import Metrics
+from facequality.settings import Settings
+from facequality.v1 import face_quality_service_pb2 as pb
+from facequality.v1 import verdict_pb2
+from prometheus_client import CollectorRegistry
+
+from tests import photos
+from tests.detections import EXAMPLE_2
+from tests.integration.test_cli import run
+from tests.integration.test_server import Fake, FakeDetector
+
+PHOTO = photos.encode(photos.cat(), "JPEG")
+
+STRICT = "policies: {gate: {extends: enroll}}"
+LOOSE = "policies: {gate: {extends: loose, description: other}}"
+BROKEN = "policies: {gate: {extends: loose, bounds: {sharpnes: {min: 1}}}}"
+
+
+@asynccontextmanager
+async def gate(path: Path, default: str = "") -> AsyncIterator[Fake]:
+    """A gate with a fake detector that serves a policy file or directory."""
+    settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", policy_file=path, default_policy=default)
+    detector = FakeDetector()
+    app = App(settings, detector, metrics=Metrics(CollectorRegistry()))
+    ports = await app.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
+        yield Fake(app, detector, channel)
+    await app.stop(drain_seconds=0, grace_seconds=1)
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a file as careful writers do: whole or not at all."""
+    scratch = path.with_suffix(".part")
+    scratch.write_text(text, encoding="utf-8")
+    scratch.rename(path)
+
+
+class ConfigMap:
+    """A mounted ConfigMap: data directories, and a symlink that is swapped to publish."""
+
+    def __init__(self, root: Path, text: str) -> None:
+        self.root, self.count = root, 0
+        root.mkdir()
+        self.publish(text)
+        (root / "policies.yaml").symlink_to("..data/policies.yaml")
+
+    def publish(self, text: str) -> None:
+        self.count += 1
+        data = self.root / f"..data_{self.count}"
+        data.mkdir()
+        (data / "policies.yaml").write_text(text, encoding="utf-8")
+        (self.root / "..data_tmp").symlink_to(data.name)
+        (self.root / "..data_tmp").rename(self.root / "..data")
+
+
+async def until(condition: Any, seconds: float = 10) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def revision(served: Fake) -> str:
+    return served.app.store().get("").revision
+
+
+@pytest.mark.parametrize("mounted", ["file", "ConfigMap"])
+async def test_answers_are_consistent_with_the_revision_they_name_while_the_file_flips(mounted: str, tmp_path: Path) -> None:
+    """10,000 checks at 32 concurrent, 50 flips between two good sets and a broken one: no error, no mixture."""
+    if mounted == "file":
+        path = tmp_path / "policies.yaml"
+        write(path, STRICT)
+        publish: Callable[[str], None] = functools.partial(write, path)
+    else:
+        config_map = ConfigMap(tmp_path / "mounted", STRICT)
+        path, publish = config_map.root, config_map.publish
+    async with gate(path) as served:
+        strict = revision(served)
+        expected = {strict: ["CHEEK_OCCLUDED", "CHIN_OCCLUDED", "TOO_BLURRY", "LOW_SCORE"]}
+        publish(LOOSE)
+        await until(lambda: revision(served) != strict)
+        expected[revision(served)] = []
+        seen: dict[str, int] = {}
+        calls = iter(range(10_000))
+
+        async def caller() -> None:
+            for _ in calls:
+                response = await served.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PHOTO))
+                reasons = [verdict_pb2.Reason.Name(r).removeprefix("REASON_") for r in response.reasons]
+                assert reasons == expected[response.policy_revision]
+                seen[response.policy_revision] = seen.get(response.policy_revision, 0) + 1
+
+        async def flipper() -> None:
+            for flip in range(50):
+                publish((STRICT, BROKEN, LOOSE)[flip % 3] + f" # {flip}")
+                await asyncio.sleep(0.12)
+
+        await asyncio.gather(flipper(), *(caller() for _ in range(32)))
+        assert sum(seen.values()) == 10_000
+        assert set(seen) == set(expected)
+        assert served.sample("facequality_policy_reloads_total", result="failure") > 0
+        publish(STRICT + " # last")
+        await until(lambda: revision(served) == strict)
+
+
+async def test_a_config_maps_swap_is_seen_once(tmp_path: Path) -> None:
+    """One publication, one reload; and none for what is already served."""
+    config_map = ConfigMap(tmp_path / "mounted", STRICT)
+    async with gate(config_map.root) as served:
+        for count, text in enumerate((LOOSE, STRICT, LOOSE), 1):
+            before = revision(served)
+            config_map.publish(text)
+            await until(lambda before=before: revision(served) != before)
+            await asyncio.sleep(0.4)
+            assert served.sample("facequality_policy_reloads_total", result="success") == count
+        config_map.publish(LOOSE)
+        (config_map.root / "unrelated.txt").write_text("x")
+        await asyncio.sleep(0.6)
+        assert served.sample("facequality_policy_reloads_total", result="success") == 3
+
+
+async def test_a_broken_file_changes_nothing_and_is_shown_until_it_is_mended(tmp_path: Path) -> None:
+    """Counted, and told by GetPolicy and ListPolicies with its reason."""
+    path = tmp_path / "policies.yaml"
+    write(path, STRICT)
+    async with gate(path) as served:
+        shown = await served.stub.GetPolicy(pb.GetPolicyRequest())
+        assert not shown.HasField("last_failed_reload")
+        assert shown.policy.source == str(path)
+        write(path, BROKEN)
+        await until(lambda: served.app.store.last_failure is not None)
+        shown = await served.stub.GetPolicy(pb.GetPolicyRequest())
+        assert "there is no measure 'sharpnes'; did you mean sharpness?" in shown.last_failed_reload.reason
+        assert shown.last_failed_reload.time.seconds > 0
+        assert shown.policy.revision == revision(served)
+        assert (await served.stub.ListPolicies(pb.ListPoliciesRequest())).HasField("last_failed_reload")
+        assert served.sample("facequality_policy_reloads_total", result="failure") == 1
+        write(path, LOOSE)
+        await until(lambda: served.app.store.last_failure is None)
+        assert not (await served.stub.GetPolicy(pb.GetPolicyRequest())).HasField("last_failed_reload")
+        labels = {"policy": "gate", "revision": revision(served), "is_default": "true"}
+        assert served.sample("facequality_policy_info", **labels) == 1
+
+
+async def test_a_broken_file_at_the_start_ends_it(tmp_path: Path) -> None:
+    """With every mistake."""
+    path = tmp_path / "policies.yaml"
+    write(path, BROKEN)
+    with pytest.raises(StartError, match="did you mean sharpness"):
+        async with gate(path):
+            pass
+
+
+async def test_a_file_replaces_the_presets(tmp_path: Path) -> None:
+    """Or any caller could choose loose."""
+    path = tmp_path / "policies.yaml"
+    write(path, STRICT)
+    async with gate(path) as served:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PHOTO, policy="loose"))
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_shadow_is_judged_on_the_same_detection_and_counted(tmp_path: Path) -> None:
+    """One call of the detector that serves both; the first policy answers; flips by direction and reason."""
+    path = tmp_path / "policies.yaml"
+    write(
+        path,
+        """
+        default: now
+        policies:
+          now: {extends: loose, shadow: next}
+          next: {extends: strict}
+          tight: {extends: enroll, shadow: lax}
+          lax: {extends: loose}
+        """,
+    )
+    asked: list[Any] = []
+    async with gate(path) as served:
+        original = served.detector.detect
+
+        async def recording(photo: Any, options: Any) -> Any:
+            asked.append(options)
+            return await original(photo, options)
+
+        served.detector.detect = recording  # type: ignore[method-assign]
+        accepted = await served.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PHOTO))
+        rejected = await served.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PHOTO, policy="tight"))
+        assert accepted.verdict == verdict_pb2.VERDICT_ACCEPTED
+        assert rejected.verdict == verdict_pb2.VERDICT_REJECTED
+        assert [(each.max_face_num, each.need_face_attributes) for each in asked] == [(2, True), (2, False)]
+
+        def flips(policy: str, shadow: str, direction: str, reason: str) -> float:
+            labels = {"policy": policy, "shadow": shadow, "direction": direction, "reason": reason}
+            return served.sample("facequality_shadow_would_flip_total", **labels)
+
+        assert flips("now", "next", "accepted_to_rejected", "MASK_WORN") == 1
+        assert flips("now", "next", "accepted_to_rejected", "TOO_DARK") == 0
+        assert flips("tight", "lax", "rejected_to_accepted", "CHEEK_OCCLUDED") == 1
+        served.detector.answer = EXAMPLE_2
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        (None, "Make sure that nothing covers your chin."),
+        ("zh-CN,zh;q=0.9,en;q=0.8", "请不要遮挡下巴。"),
+        ("zh", "请不要遮挡下巴。"),
+        ("zh-Hans-SG", "请不要遮挡下巴。"),
+        ("en-GB, zh;q=0.5", "Make sure that nothing covers your chin."),
+        ("zh;q=0.2, en;q=0.9", "Make sure that nothing covers your chin."),
+        ("fr, zh-CN;q=0.5", "请不要遮挡下巴。"),
+        ("zh-Hant-TW", "Make sure that nothing covers your chin."),
+        ("fr-CA, de", "Make sure that nothing covers your chin."),
+        ("zh;q=0", "Make sure that nothing covers your chin."),
+        (";;q=x,,, zh;q=nonsense", "Make sure that nothing covers your chin."),
+    ],
+)
+async def test_guidance_speaks_the_callers_language(tmp_path: Path, language: str | None, expected: str) -> None:
+    """English where there is no better one; never a failure."""
+    path = tmp_path / "policies.yaml"
+    write(path, STRICT)
+    async with gate(path) as served:
+        metadata = (("accept-language", language),) if language is not None else ()
+        response = await served.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PHOTO), metadata=metadata)
+        chin = next(f for f in response.findings if f.measure == verdict_pb2.MEASURE_COMPLETENESS_CHIN)
+        assert chin.guidance == expected
+
+
+async def test_a_policys_own_guidance_comes_first(tmp_path: Path) -> None:
+    """In the language it has; the built-in in the other."""
+    path = tmp_path / "policies.yaml"
+    write(path, "policies: {gate: {extends: enroll, guidance: {CHIN_OCCLUDED: {en: Lower the scarf.}}}}")
+    async with gate(path) as served:
+        for language, expected in (("en", "Lower the scarf."), ("zh", "请不要遮挡下巴。")):
+            metadata = (("accept-language", language),)
+            response = await served.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PHOTO), metadata=metadata)
+            chin = next(f for f in response.findings if f.measure == verdict_pb2.MEASURE_COMPLETENESS_CHIN)
+            assert chin.guidance == expected
+
+
+# -- the command line ------------------------------------------------------------------------------------------------
+
+
+def test_policy_check_exits_0_1_or_2(tmp_path: Path) -> None:
+    """Good, warned of, broken; the worst of several files counts."""
+    good, warned, broken = (tmp_path / f"{name}.yaml" for name in ("good", "warned", "broken"))
+    write(good, STRICT)
+    write(warned, "policies: {gate: {extends: enroll, bounds: {glasses: {max: 0}}}}")
+    write(broken, BROKEN)
+    result = run("policy", "check", good, "--detector", "embedded")
+    assert (result.exit_code, "1 policies, default gate: gate f163c93262d4" in result.stdout) == (0, True)
+    result = run("policy", "check", warned, "--detector", "embedded")
+    assert result.exit_code == 1
+    assert "the embedded detector cannot give glasses" in result.stderr
+    assert run("policy", "check", warned, "--detector", "tencentcloud").exit_code == 0
+    result = run("policy", "check", good, broken, warned)
+    assert result.exit_code == 2
+    assert "broken.yaml:1: policies.gate.bounds.sharpnes: there is no measure" in result.stderr
+    assert run("policy", "check", tmp_path / "missing.yaml").exit_code == 2
+
+
+def test_policy_show_and_diff_read_files(tmp_path: Path) -> None:
+    """YAML that loads back; differences with an exit status like diff's."""
+    one, other = tmp_path / "one.yaml", tmp_path / "other.yaml"
+    write(one, STRICT)
+    write(other, "policies: {gate: {extends: enroll, bounds: {sharpness: {min: 70}}}, extra: {extends: loose}}\ndefault: gate")
+    shown = run("policy", "show", "--file", one, "--format", "yaml")
+    assert yaml.safe_load(shown.stdout)["policies"]["gate"]["bounds"]["sharpness"] == {"min": 80}
+    assert "faces" in run("policy", "show", "gate", "--file", one).stdout
+    result = run("policy", "diff", one, other)
+    assert result.exit_code == 1
+    assert "loosens" in result.stdout
+    assert "extra" in result.stdout
+    assert run("policy", "diff", one, one).exit_code == 0
+    assert run("policy", "diff", f"{other}:extra", "loose").exit_code == 0
+    assert run("policy", "diff", "enroll", "nope").exit_code == 2
+
+
+async def test_check_uses_the_policy_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In process, as the service would."""
+    path, photo = tmp_path / "policies.yaml", tmp_path / "photo.png"
+    write(path, "policies: {tiny: {faces: largest, bounds: {face_size: {min: 4000}}}}")
+    photo.write_bytes(photos.encode(photos.portrait()))
+    monkeypatch.setitem(os.environ, "FACEQUALITY_POLICY_FILE", str(path))
+    result = await asyncio.to_thread(run, "check", photo, "--json")
+    assert result.exit_code == 1
+    assert '"policy": "tiny"' in result.stdout
