@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import importlib.util
 import signal
@@ -108,7 +109,7 @@ def _cloud(settings: Settings, on_paid_call: Callable[[DetectorInfo], None]) -> 
         tls = ssl.create_default_context(cafile=settings.tencentcloud_ca_file)
     except OperatorFault as error:
         raise StartError(error.message) from error
-    except ssl.SSLError as error:
+    except OSError as error:
         raise StartError(f"{settings.tencentcloud_ca_file} is not a PEM file of certificate authorities") from error
     http = HttpOptions(
         connections=settings.tencentcloud_connections,
@@ -178,6 +179,7 @@ class App:
         self.metrics.serve_detector(detector.info)
         self._servers: list[grpc.aio.Server] = []
         self._stack = AsyncExitStack()
+        self._hurry = asyncio.Event()
 
     async def start(self) -> Ports:
         """Listen, then become ready.
@@ -200,10 +202,15 @@ class App:
         """Drop readiness, keep serving while callers notice, then refuse new calls and let accepted ones finish."""
         await self.health.set_ready(ready=False)
         log.info("server.draining", seconds=drain_seconds)
-        await asyncio.sleep(drain_seconds)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), drain_seconds)
         log.info("server.stopping", grace_seconds=grace_seconds)
         await self._close(grace_seconds=grace_seconds)
         log.info("server.stopped")
+
+    def hurry(self) -> None:
+        """End a stop at once."""
+        self._hurry.set()
 
     def _watch_policies(self) -> None:
         if self._watch is None:
@@ -230,10 +237,11 @@ class App:
 
     async def _close(self, *, grace_seconds: float) -> None:
         refusing = asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
-        idle = asyncio.ensure_future(self.in_flight.wait_idle())
-        waiting: set[asyncio.Future[Any]] = {refusing, idle}
+        reasons = [asyncio.ensure_future(event) for event in (self.in_flight.wait_idle(), self._hurry.wait())]
+        waiting: set[asyncio.Future[Any]] = {refusing, *reasons}
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        idle.cancel()
+        for reason in reasons:
+            reason.cancel()
         # Open health watches would hold the servers for the whole grace time: only checks are waited for.
         await asyncio.gather(*(server.stop(0) for server in self._servers))
         await refusing
@@ -314,11 +322,13 @@ async def run(settings: Settings) -> None:
     await asyncio.wait({stopping, again}, return_when=asyncio.FIRST_COMPLETED)
     if not stopping.done():
         log.warning("server.stopping_at_once")
-        stopping.cancel()
-        await app.stop(drain_seconds=0, grace_seconds=0)
-        return
+        app.hurry()
     again.cancel()
     await stopping
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # The end is near: one more signal must not turn exit status 0 into a death by signal.
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _process_registry() -> CollectorRegistry:

@@ -14,7 +14,7 @@ from grpc_status import rpc_status
 from facequality.detectors import deadline
 from facequality.errors import Code, ErrorReason, GateError
 from facequality.gate import Gate
-from facequality.image import PhotoLimits
+from facequality.rpc.server import MAX_RECEIVE_BYTES
 from facequality.rpc.translation import to_request, to_response
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
@@ -79,20 +79,20 @@ class RemoteChecker:
 
 
 def read_photo(path: Path) -> bytes:
-    """Read a photo, but no more than one byte over the largest that is taken: what is larger is refused all the same.
+    """Read a photo, but no more than a gate receives: what is larger is refused all the same.
 
     Raises:
         OSError: it cannot be read.
     """
     with path.open("rb") as photo:
-        return photo.read(PhotoLimits().max_bytes + 1)
+        return photo.read(MAX_RECEIVE_BYTES - 1024)
 
 
 def find_photos(paths: Iterable[Path]) -> Iterator[Path]:
     """Yield the photos: files as they are, folders searched recursively for known suffixes, sorted."""
     for path in paths:
         if path.is_dir():
-            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file())
+            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and not p.is_dir())
         else:
             yield path
 

@@ -22,7 +22,6 @@ from rich.progress import Progress
 from facequality import __version__, app, logs, policy_cli, settings
 from facequality.checking import Checker, CheckFailed, LocalChecker, RemoteChecker, find_photos, read_photo
 from facequality.detectors.deadline import DeadlineDetector
-from facequality.errors import ErrorReason
 from facequality.gate import Gate
 from facequality.rendering import add_error, add_verdict, verdict_table
 from facequality.v1 import face_quality_service_pb2 as pb
@@ -77,14 +76,20 @@ def serve() -> None:
 
 @cli.command()
 def check(
-    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders searched for jpg, jpeg, png, bmp.")],
+    photos: Annotated[
+        list[Path], typer.Argument(metavar="PHOTO...", help="Photos, or folders searched for jpg, jpeg, png, bmp.")
+    ],
     policy: Annotated[str, typer.Option(help="Policy to apply; empty: the default one.")] = "",
     target: Annotated[str, typer.Option(help="HOST:PORT of a gate; empty: judge in this process.")] = "",
-    timeout: Annotated[float, typer.Option(help="Seconds per photo.", min=0.001)] = 10.0,
+    timeout: Annotated[float, typer.Option(help="Seconds per photo.", min=0.001, metavar="SECONDS")] = 10.0,
     attributes: Annotated[bool, typer.Option("--attributes", help="Also ask for pose, mask, ...")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Judge photos. Exit status: 0 all accepted, 1 some rejected, 2 any error."""
+    """Judge photos. Exit status: 0 all accepted, 1 some rejected, 2 any error.
+
+    Without --target the photos are judged in this process, with the settings that serve would use: with the tencentcloud
+    detector each photo is a paid call.
+    """
     logs.configure("error")
     raise typer.Exit(asyncio.run(_check(photos, policy, target, timeout, attributes=attributes, as_json=as_json)))
 
@@ -127,7 +132,7 @@ async def _check_one(
     try:
         image = await asyncio.to_thread(read_photo, photo)
     except OSError as error:
-        return CheckFailed("INVALID_ARGUMENT", ErrorReason.PARAMETER_INVALID, f"cannot be read: {error.strerror}")
+        return CheckFailed("INVALID_ARGUMENT", "", f"cannot be read: {error.strerror}")
     options = pb.DetectOptions(need_face_attributes=attributes)
     try:
         return await checker.check(pb.CheckFaceQualityRequest(image=image, policy=policy, options=options))
@@ -141,7 +146,7 @@ async def _checker(target: str, timeout: float) -> AsyncIterator[Checker]:
         async with grpc.aio.insecure_channel(target) as channel:
             yield RemoteChecker(channel, timeout)
         return
-    loaded = _settings()
+    loaded = _settings(serving=True)
     try:
         policies = app.load_policies(loaded)
         detector = await asyncio.to_thread(app.build_detector, loaded)

@@ -157,7 +157,8 @@ class DeadlineExceeded(GateError):
 
     def __init__(self, seconds: float) -> None:
         """``seconds`` is the budget the call had."""
-        super().__init__(ErrorReason.DEADLINE, f"no answer within {seconds:.3g} s")
+        text = f"no answer within {seconds:.3g} s" if seconds > 0 else "the deadline leaves no time to answer"
+        super().__init__(ErrorReason.DEADLINE, text)
 
 
 class DetectorError(GateError):

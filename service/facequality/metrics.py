@@ -117,8 +117,7 @@ class Metrics:
         """Create the live detector's series at 0."""
         self.build_info.labels(__version__, detector.name).set(1)
         self.detector_seconds.labels(detector.name)
-        if detector.paid:
-            self.paid.labels(detector.name)
+        self.paid.labels(detector.name)
         for outcome in Outcome:
             self.detector_calls.labels(detector.name, outcome.value)
 

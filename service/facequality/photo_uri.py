@@ -14,7 +14,11 @@ MAX_LENGTH = 2048
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_HOST = re.compile(r"[A-Za-z0-9._-]+")
+_NETLOC = re.compile(r"(?:[^@]*@)?(?:\[[0-9A-Fa-f:.]+\]|[^\[\]:@]*)(?::\d*)?")
+_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_MAX_HOST = 253
+_NO_REAL_PLACE = tuple(ipaddress.ip_network(net) for net in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48", "fec0::/10", "ff00::/8"))
+"""IPv4 in IPv6 by translation, and retired site-local addresses: is_global knows them not in every Python."""
 _PRIVATE_SUFFIXES = ("localhost", "local", "internal", "localdomain", "home.arpa", "svc")
 _NUMERIC_LABEL = re.compile(r"\d+|0[xX][0-9A-Fa-f]*")
 
@@ -48,6 +52,8 @@ def check_uri(uri: str, rules: UriRules) -> None:
         host, _ = (parts.hostname or "").rstrip(".").lower(), parts.port
     except ValueError:
         raise _refused(ErrorReason.URL_INVALID, "is not a URI") from None
+    if _NETLOC.fullmatch(parts.netloc) is None:
+        raise _refused(ErrorReason.URL_INVALID, "has a malformed host")
     if parts.scheme not in {"http", "https"}:
         raise _refused(ErrorReason.URL_INVALID, "must be http or https")
     if not host:
@@ -65,6 +71,8 @@ def is_public(address: IpAddress) -> bool:
         embedded = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
         if embedded is not None:
             return is_public(embedded)
+        if any(address in net for net in _NO_REAL_PLACE):
+            return False
     return address.is_global and not address.is_multicast
 
 
@@ -75,7 +83,7 @@ def _check_host(host: str) -> None:
             raise _refused(ErrorReason.URL_FORBIDDEN, "points at a private address")
         return
     labels = host.split(".")
-    if _HOST.fullmatch(host) is None or "" in labels or _NUMERIC_LABEL.fullmatch(labels[-1]):
+    if len(host) > _MAX_HOST or not all(map(_LABEL.fullmatch, labels)) or _NUMERIC_LABEL.fullmatch(labels[-1]):
         # 127.1, 0x7f000001 and 2130706433 are addresses to some resolvers: no real name ends in a number.
         raise _refused(ErrorReason.URL_INVALID, "has a malformed host")
     if len(labels) == 1 or any(host == name or host.endswith(f".{name}") for name in _PRIVATE_SUFFIXES):

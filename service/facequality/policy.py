@@ -184,7 +184,7 @@ PRESETS: Mapping[str, Policy] = MappingProxyType(
             # lowest integer outside each is the bound. Face size and the rule on faces are ours.
             _preset(
                 DEFAULT_PRESET,
-                "The vendor's published advice for enrolment; exactly one face.",
+                "The vendor's published advice for enrolment; exactly one face of 80 px or more (ours).",
                 FaceRule.EXACTLY_ONE,
                 score=70,
                 sharpness=80,

@@ -9,18 +9,25 @@ from rich.text import Text
 
 from facequality.measure import MEASURES
 from facequality.model import Measure
-from facequality.policy import PolicySet
+from facequality.policy import DOMINANT_MAX_PERCENT, FaceRule, PolicySet
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import verdict_pb2
 
 _MEASURES = {verdict_pb2.Measure.Value(f"MEASURE_{m.name}"): m for m in Measure}
 
 
+_FACE_RULES = {
+    FaceRule.LARGEST: "the largest is judged",
+    FaceRule.DOMINANT: f"rejects if the second has over {DOMINANT_MAX_PERCENT} % of the first's area",
+    FaceRule.EXACTLY_ONE: "rejects unless exactly one",
+}
+
+
 def verdict_table() -> Table:
     """Start a table of verdicts."""
-    table = Table("photo", "verdict", "reasons", "findings that fail")
-    for column in table.columns:
-        column.overflow = "fold"
+    table = Table("photo", "verdict", "reasons", "details")
+    table.columns[0].overflow = "fold"
+    table.columns[2].no_wrap = True
     return table
 
 
@@ -29,7 +36,9 @@ def add_verdict(table: Table, photo: str, response: pb.CheckFaceQualityResponse)
     accepted = response.verdict == verdict_pb2.VERDICT_ACCEPTED
     verdict = Text("accepted", "green") if accepted else Text("rejected", "red")
     reasons = "\n".join(_name(verdict_pb2.Reason, reason, "REASON_") for reason in response.reasons)
+    order = {reason: rank for rank, reason in enumerate(response.reasons)}
     failing = [f for f in response.findings if f.status != verdict_pb2.FINDING_STATUS_PASS]
+    failing.sort(key=lambda finding: order.get(finding.reason, len(order)))
     table.add_row(Text(photo), verdict, reasons, "\n".join(_finding(finding) for finding in failing))
     calibrated = "" if response.detector.cloud_calibrated else ", whose scores are not the cloud's"
     policy = f"{response.policy} (revision {response.policy_revision})"
@@ -47,7 +56,7 @@ def show_policies(console: Console, policies: PolicySet, names: list[str]) -> No
         default = ", default" if policy.name == policies.default else ""
         title = f"{policy.name} (revision {policy.revision}, {policies.source}{default})"
         table = Table("measure", "min", "max", "unit", "failing it", title=title, caption=policy.description)
-        table.add_row("faces", "", "", "", f"rejects unless {policy.face_rule.value.replace('_', ' ')}")
+        table.add_row("faces", "", "", "", _FACE_RULES[policy.face_rule])
         for measure, bound in policy.bounds.items():
             effect = "is reported" if measure in policy.advisory else "rejects"
             table.add_row(measure.value, _number(bound.minimum), _number(bound.maximum), MEASURES[measure].unit, effect)
@@ -58,9 +67,9 @@ def _finding(finding: verdict_pb2.Finding) -> str:
     measure = _MEASURES.get(finding.measure)
     name = measure.value if measure is not None else _name(verdict_pb2.Measure, finding.measure, "MEASURE_")
     unit = MEASURES[measure].unit if measure is not None else ""
-    observed = f"{finding.observed:g}{unit}" if finding.HasField("observed") else "not measured"
-    low = f"at least {finding.min:g}" if finding.HasField("min") else ""
-    high = f"at most {finding.max:g}" if finding.HasField("max") else ""
+    observed = f"{_amount(finding.observed)}{unit}" if finding.HasField("observed") else "not measured"
+    low = f"at least {_amount(finding.min)}" if finding.HasField("min") else ""
+    high = f"at most {_amount(finding.max)}" if finding.HasField("max") else ""
     needed = f" ({' and '.join(side for side in (low, high) if side)})" if low or high else ""
     advisory = "" if finding.blocking else ", advisory"
     return f"{name} {observed}{needed}{advisory}"
@@ -69,6 +78,10 @@ def _finding(finding: verdict_pb2.Finding) -> str:
 def _name(enum: EnumTypeWrapper, value: int, prefix: str) -> str:
     """Name an enum's value; a newer gate may send one that this version has no name for."""
     return enum.Name(value).removeprefix(prefix) if value in enum.values() else str(value)
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.10g}"
 
 
 def _number(value: float | None) -> str:

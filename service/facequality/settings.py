@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -20,6 +20,9 @@ PREFIX = "FACEQUALITY_"
 _CLOUD_PREFIXES = ("TENCENTCLOUD_", f"{PREFIX}TENCENTCLOUD_")
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:\s]+):(\d{1,5})")
 _HIGHEST_PORT = 65535
+_HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*|[0-9A-Fa-f:.]+")
+_HOST_PATTERN = re.compile(r"\.?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})+")
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class SettingsError(Exception):
@@ -41,7 +44,7 @@ def split_address(address: str) -> tuple[str, int]:
     """
     match = _ADDRESS.fullmatch(address)
     if match is None or int(match[2]) > _HIGHEST_PORT:
-        raise ValueError("must be HOST:PORT, an IPv6 host in brackets, such as 127.0.0.1:50051 or [::]:50051")
+        raise ValueError("must be HOST:PORT (0 to 65535), an IPv6 host in brackets, such as 127.0.0.1:50051 or [::]:50051")
     return match[1].strip("[]"), int(match[2])
 
 
@@ -58,17 +61,37 @@ Address = Annotated[str, AfterValidator(_address)]
 OptionalAddress = Annotated[str, AfterValidator(lambda value: _address(value) if value else value)]
 
 
+def _port_is_sound(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
+
+
+def _hosts(value: str) -> str:
+    wrong = [host for each in value.split(",") if (host := each.strip()) and not _HOST_PATTERN.fullmatch(host)]
+    if wrong:
+        raise ValueError(f"must be host names such as photos.example.com or .example.com, not {', '.join(wrong)}")
+    return value
+
+
 def _endpoint(value: str) -> str:
+    value = value.strip()
     parts = urlsplit(value)
     bare = parts.path in {"", "/"} and not parts.query and not parts.fragment and parts.username is None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not bare:
+    if (
+        parts.scheme not in {"http", "https"}
+        or not _HOST.fullmatch(parts.hostname or "")
+        or not _port_is_sound(parts)
+        or not bare
+    ):
         raise ValueError("must be a base URL such as https://iai.tencentcloudapi.com")
     return value.rstrip("/")
 
 
 def _proxy(value: SecretStr) -> SecretStr:
     parts = urlsplit(value.get_secret_value())
-    if value.get_secret_value() and (parts.scheme != "http" or not parts.hostname):
+    if value.get_secret_value() and (parts.scheme != "http" or not parts.hostname or not _port_is_sound(parts)):
         raise ValueError("must be the URL of an HTTP proxy, such as http://proxy.example:3128")
     return value
 
@@ -79,7 +102,14 @@ def _readable(value: Path | None) -> Path | None:
     return value
 
 
+def _readable_file(value: Path | None) -> Path | None:
+    if value is not None and not value.is_file():
+        raise ValueError("is not a file")
+    return _readable(value)
+
+
 ReadablePath = Annotated[Path | None, AfterValidator(_readable)]
+ReadableFile = Annotated[Path | None, AfterValidator(_readable_file)]
 
 
 class Settings(BaseSettings):
@@ -119,7 +149,7 @@ class Settings(BaseSettings):
     embedded_fetch_uris: bool = Field(
         default=False, description="Let the embedded detector download photo URIs (public addresses only)."
     )
-    photo_uri_hosts: str = Field(
+    photo_uri_hosts: Annotated[str, AfterValidator(_hosts)] = Field(
         "",
         description="Hosts that photo URIs may name, comma-separated; `.x.com`: all below x.com; empty: any public one.",
     )
@@ -130,7 +160,7 @@ class Settings(BaseSettings):
     tencentcloud_proxy: Annotated[SecretStr, AfterValidator(_proxy)] = Field(
         SecretStr(""), description="URL of an HTTP proxy to the vendor; proxy variables of the environment are ignored."
     )
-    tencentcloud_ca_file: ReadablePath = Field(None, description="PEM file of certificate authorities; empty: the system's.")
+    tencentcloud_ca_file: ReadableFile = Field(None, description="PEM file of certificate authorities; empty: the system's.")
     tencentcloud_face_model_version: Literal["2.0", "3.0"] = Field("3.0", description="Face model where a request names none.")
     tencentcloud_language: Literal["en-US", "zh-CN"] = Field("en-US", description="Language of the vendor's messages.")
     tencentcloud_unsigned_payload: bool = Field(
@@ -142,11 +172,11 @@ class Settings(BaseSettings):
     secret_id: SecretStr = Field(SecretStr(""), validation_alias="TENCENTCLOUD_SECRET_ID", description="API key id.")
     secret_key: SecretStr = Field(SecretStr(""), validation_alias="TENCENTCLOUD_SECRET_KEY", description="API key.")
     token: SecretStr = Field(SecretStr(""), validation_alias="TENCENTCLOUD_TOKEN", description="Token of a temporary API key.")
-    secret_id_file: ReadablePath = Field(None, validation_alias="TENCENTCLOUD_SECRET_ID_FILE", description="File with the id.")
-    secret_key_file: ReadablePath = Field(
+    secret_id_file: ReadableFile = Field(None, validation_alias="TENCENTCLOUD_SECRET_ID_FILE", description="File with the id.")
+    secret_key_file: ReadableFile = Field(
         None, validation_alias="TENCENTCLOUD_SECRET_KEY_FILE", description="File with the key; read again when it changes."
     )
-    token_file: ReadablePath = Field(None, validation_alias="TENCENTCLOUD_TOKEN_FILE", description="File with the token.")
+    token_file: ReadableFile = Field(None, validation_alias="TENCENTCLOUD_TOKEN_FILE", description="File with the token.")
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         "info", description="Lowest level logged."
     )
@@ -210,8 +240,13 @@ def _missing_credentials(settings: Settings) -> list[str]:
             mistakes.append(f"{name}: is missing; the tencentcloud detector needs it, or {name}_FILE")
         if value.get_secret_value() and file is not None:
             mistakes.append(f"{name}: is set, and so is {name}_FILE; say which is meant")
-    if (settings.secret_id_file is None) != (settings.secret_key_file is None):
-        mistakes.append("TENCENTCLOUD_SECRET_ID_FILE, TENCENTCLOUD_SECRET_KEY_FILE: set both or neither")
+    values = [value for value in (settings.secret_id, settings.secret_key, settings.token) if value.get_secret_value()]
+    files = [file for file in (settings.secret_id_file, settings.secret_key_file, settings.token_file) if file]
+    if values and files and not mistakes:
+        mistakes.append("TENCENTCLOUD_SECRET_ID, _KEY and TENCENTCLOUD_TOKEN: give them all as values or all as files")
+    endpoint = urlsplit(settings.tencentcloud_endpoint)
+    if settings.tencentcloud_unsigned_payload and endpoint.scheme == "http" and endpoint.hostname not in _LOOPBACK:
+        mistakes.append(f"{PREFIX}TENCENTCLOUD_UNSIGNED_PAYLOAD: over http nothing would protect the photo; use https")
     return mistakes
 
 

@@ -57,7 +57,7 @@ def test_one_bad_photo_does_not_stop_the_others(folder: Path) -> None:
     first, second = (json.loads(line) for line in result.stdout.splitlines())
     assert first["error"] == {
         "code": "INVALID_ARGUMENT",
-        "reason": "PARAMETER_INVALID",
+        "reason": "",
         "message": "cannot be read: No such file or directory",
     }
     assert second["verdict"] == "VERDICT_ACCEPTED"

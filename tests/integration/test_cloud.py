@@ -297,6 +297,8 @@ async def test_a_fault_is_typed_in_time_and_the_next_call_succeeds(endpoint: Ups
         with pytest.raises(GateError) as caught:
             await detector.detect(PhotoBytes(PORTRAIT), DetectOptions())
     assert (caught.value.reason, caught.value.retry) == (reason, retry), caught.value
+    if exchange is endless:
+        assert "larger than" in str(caught.value)
     endpoint.exchange = answering(EXAMPLES[2])
     assert isinstance(await detector.detect(PhotoBytes(PORTRAIT), DetectOptions()), Detection)
     assert len(paid) == 2
@@ -380,6 +382,54 @@ async def test_unusable_credentials_are_the_operators_fault() -> None:
     await detector.aclose()
 
 
+async def test_bytes_that_nobody_asked_for_are_not_the_next_photos_answer(endpoint: Upstream) -> None:
+    """A stray second answer on an idle connection: the connection is dropped, and nobody's verdict is somebody else's."""
+
+    async def twice(_: Received, writer: asyncio.StreamWriter) -> None:
+        await answer(writer, error("InvalidParameterValue.NoFaceInPhoto"))
+        if len(endpoint.received) == 1:
+            await asyncio.sleep(0.05)
+            await answer(writer, EXAMPLES[2])
+
+    endpoint.exchange = twice
+    async with cloud(endpoint) as detector:
+        for _ in range(2):
+            assert isinstance(await detector.detect(PhotoBytes(PORTRAIT), DetectOptions()), PhotoRefused)
+            await asyncio.sleep(0.15)
+    assert endpoint.connections == 2
+
+
+async def test_a_spent_deadline_is_not_paid(endpoint: Upstream) -> None:
+    """Nothing leaves, also on a warm connection."""
+    async with gate(endpoint.url) as served:
+        await served.check("loose")
+        for _ in range(10):
+            request = pb.CheckFaceQualityRequest(image=PORTRAIT, policy="loose")
+            failed = await failure(served.stub.CheckFaceQuality(request, timeout=0.015))
+            assert failed.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert served.paid == len(endpoint.received) == 1
+
+
+async def test_a_proxy_that_never_answers_is_given_up_on() -> None:
+    """The limit holds for the whole making of a connection; nothing was sent."""
+    async with (
+        upstream() as mute,
+        cloud(Upstream(url="https://vendor.example"), HttpOptions(proxy=mute.url, connect_seconds=0.3)) as detector,
+    ):
+        hang = asyncio.Event()
+
+        async def silent(_: Received, __: asyncio.StreamWriter) -> None:
+            await hang.wait()
+
+        mute.exchange = silent
+        async with asyncio.timeout(3):
+            with pytest.raises(GateError) as caught:
+                await detector.detect(PhotoBytes(PORTRAIT), DetectOptions())
+        assert (caught.value.reason, caught.value.retry) == (R.UPSTREAM_NETWORK, Retry.YES)
+        assert mute.received[0].line == "CONNECT vendor.example:443 HTTP/1.1"
+        hang.set()
+
+
 # -- the pool --------------------------------------------------------------------------------------------------------
 
 
@@ -396,6 +446,44 @@ async def test_a_connection_that_died_idle_is_replaced_without_a_second_paid_cal
             await asyncio.sleep(0.05)
     assert len(endpoint.received) == 3
     assert endpoint.connections == 3
+
+
+async def test_a_connection_that_dies_as_it_is_used_again_is_replaced_and_paid_once(endpoint: Upstream) -> None:
+    """The vendor closes right after each answer; the end may not be noticed before the next request leaves."""
+
+    async def closing(_: Received, writer: asyncio.StreamWriter) -> None:
+        await answer(writer, EXAMPLES[2])
+        writer.close()
+
+    endpoint.exchange = closing
+    paid: list[None] = []
+    detector = TencentCloudDetector(lambda: KEY, CloudOptions(endpoint=endpoint.url), on_paid_call=lambda: paid.append(None))
+    for _ in range(50):
+        assert isinstance(await detector.detect(PhotoBytes(PORTRAIT), DetectOptions()), Detection)
+    await detector.aclose()
+    assert len(endpoint.received) == len(paid) == 50
+
+
+async def test_a_fresh_connection_that_dies_is_not_replaced(endpoint: Upstream) -> None:
+    """The request may have been processed: once is enough."""
+    endpoint.exchange = close_after_the_request
+    async with cloud(endpoint) as detector:
+        with pytest.raises(GateError):
+            await detector.detect(PhotoBytes(PORTRAIT), DetectOptions())
+    assert len(endpoint.received) == 1
+
+
+async def test_the_pool_is_as_large_as_configured(endpoint: Upstream) -> None:
+    """64 callers share 8 connections."""
+
+    async def slow(_: Received, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.01)
+        await answer(writer, EXAMPLES[2])
+
+    endpoint.exchange = slow
+    async with cloud(endpoint, HttpOptions(connections=8)) as detector:
+        await asyncio.gather(*(detector.detect(PhotoBytes(b"x"), DetectOptions()) for _ in range(64)))
+    assert endpoint.connections == 8
 
 
 async def test_cancelled_calls_give_their_slots_back(endpoint: Upstream) -> None:
@@ -489,7 +577,7 @@ def test_a_rotated_key_file_is_read_again(tmp_path: Path) -> None:
     assert source() == Credential("id-1", "key-2", "token-1")
     secret_key.write_text("")
     os.utime(secret_key, ns=(2, 2))
-    with pytest.raises(OperatorFault, match="secret key is empty"):
+    with pytest.raises(OperatorFault, match=r"TENCENTCLOUD_SECRET_KEY .* is empty"):
         source()
     secret_key.unlink()
     with pytest.raises(OperatorFault, match="cannot be read"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import ipaddress
 import socket
 from collections.abc import AsyncIterator
@@ -13,7 +14,7 @@ from facequality.detectors.download import MAX_REDIRECTS, DownloadingDetector
 from facequality.errors import ErrorReason, GateError
 from facequality.image import PhotoLimits
 from facequality.model import Detection, DetectOptions, PhotoBytes, PhotoRefused, PhotoUri, Reason
-from facequality.photo_uri import IpAddress
+from facequality.photo_uri import IpAddress, UriRules
 
 from tests import photos
 from tests.detections import EXAMPLE_2
@@ -112,6 +113,47 @@ async def test_redirects_are_followed_and_each_is_checked(host: Upstream) -> Non
     ):
         redirecting(to)
         assert (await failed(downloading(inner), uri(host, path="/start"))).reason is reason
+
+
+@pytest.mark.parametrize("to", ["http://[::1", "http://a]b/", "http://xn--a.example/", "", "http://" + "a" * 64 + ".example/"])
+async def test_a_redirect_to_nonsense_is_typed(host: Upstream, to: str) -> None:
+    """Whatever a stranger's host says: no bug of ours."""
+
+    async def exchange(_: Received, writer: asyncio.StreamWriter) -> None:
+        await answer(writer, b"", f"302 Found\r\nLocation: {to}")
+
+    host.exchange = exchange
+    error = await failed(downloading(RecordingDetector(EXAMPLE_2)), uri(host))
+    assert error.reason in {ErrorReason.IMAGE_DOWNLOAD_FAILED, ErrorReason.URL_INVALID}
+
+
+async def test_a_redirect_must_stay_within_the_allow_list(host: Upstream) -> None:
+    """What the operator allows holds for every hop."""
+    port = host.url.rsplit(":", 1)[1]
+    host.exchange = answering(b"", f"302 Found\r\nLocation: http://elsewhere.example.com:{port}/")
+    rules = UriRules(frozenset({"photos.example.com"}))
+    detector = DownloadingDetector(RecordingDetector(EXAMPLE_2), rules=rules, resolver=NamesResolver(), is_allowed=only_the_first)
+    assert (await failed(detector, uri(host))).reason is ErrorReason.URL_FORBIDDEN
+
+
+async def test_a_coded_answer_is_not_taken_for_the_photo(host: Upstream) -> None:
+    """None was asked for."""
+    host.exchange = answering(gzip.compress(PHOTO), "200 OK\r\nContent-Encoding: gzip")
+    error = await failed(downloading(RecordingDetector(EXAMPLE_2)), uri(host))
+    assert error.reason is ErrorReason.IMAGE_DOWNLOAD_FAILED
+    assert host.received[0].headers["accept-encoding"] == "identity"
+
+
+async def test_what_is_not_http_is_no_photo(host: Upstream) -> None:
+    """An SSH server, say: nothing was judged."""
+
+    async def banner(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
+        await writer.drain()
+
+    host.exchange = banner
+    error = await failed(downloading(RecordingDetector(EXAMPLE_2)), uri(host))
+    assert error.reason is ErrorReason.IMAGE_DOWNLOAD_FAILED
 
 
 async def test_redirects_are_limited(host: Upstream) -> None:

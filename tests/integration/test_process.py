@@ -19,6 +19,7 @@ from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests import photos
+from tests.upstream import answering, error, upstream
 
 COMMAND = str(Path(sys.executable).parent / "face-quality-gate")
 LOOPBACK = {"FACEQUALITY_GRPC_ADDRESS": "127.0.0.1:0", "FACEQUALITY_METRICS_ADDRESS": "127.0.0.1:0"}
@@ -96,6 +97,32 @@ async def test_a_check_is_one_log_line_without_the_photo() -> None:
         assert len(json.dumps(line)) < 1000
         assert failed["error_reason"] == "URL_FORBIDDEN"
         assert "secret" not in "".join(gate.raw)
+
+
+async def test_the_vendors_request_id_is_in_every_line() -> None:
+    """Of a verdict and of an error, under the same name; a fault of the operator's is a warning; no secret is anywhere."""
+    async with upstream() as endpoint:
+        variables = {
+            "FACEQUALITY_DETECTOR": "tencentcloud",
+            "FACEQUALITY_TENCENTCLOUD_ENDPOINT": endpoint.url,
+            "TENCENTCLOUD_SECRET_ID": "the-secret-id",
+            "TENCENTCLOUD_SECRET_KEY": "the-secret-key",
+        }
+        async with serving(**variables) as gate:
+            started = await gate.event("server.started")
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{started['grpc_port']}") as channel:
+                stub = pb_grpc.FaceQualityServiceStub(channel)
+                request = pb.CheckFaceQualityRequest(image=photos.encode(photos.cat(), "JPEG"))
+                await stub.CheckFaceQuality(request)
+                verdict = await gate.event("rpc.handled")
+                endpoint.exchange = answering(error("AuthFailure.SignatureFailure"))
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await stub.CheckFaceQuality(request)
+                failed = await gate.event("rpc.handled")
+            assert verdict["upstream_request_id"] == "bcde47b5-e6d8-446e-a538-bcecffbe306a"
+            assert (failed["upstream_request_id"], failed["upstream_code"]) == ("req-1", "AuthFailure.SignatureFailure")
+            assert (verdict["level"], failed["level"]) == ("info", "warning")
+            assert not any(secret in "".join(gate.raw) for secret in ("the-secret", "secret text", "TC3-HMAC"))
 
 
 async def test_sigterm_drops_readiness_keeps_serving_and_finishes_what_was_accepted() -> None:

@@ -201,7 +201,6 @@ def test_no_faces_is_an_empty_detection() -> None:
         b'{"Response": {}}',
         b'{"Response": {"RequestId": ""}}',
         b'{"Response": {"RequestId": 5, "FaceInfos": []}}',
-        b'{"Response": {"Error": {"Code": "InternalError"}}}',
         b'{"Response": {"Error": "InternalError", "RequestId": "x"}}',
         b'{"Response": {"Error": {"Code": null}, "RequestId": "x"}}',
         b"\xff\xfe",
@@ -232,7 +231,8 @@ def test_another_http_status_is_a_gateway_speaking(status: int) -> None:
     with pytest.raises(UpstreamFault) as caught:
         decode(status, EXAMPLES[2], attributes_asked=True)
     assert caught.value.reason is ErrorReason.UPSTREAM_HTTP_STATUS
-    assert caught.value.metadata["http_status"] == str(status)
+    ids = {"upstream_request_id": "bcde47b5-e6d8-446e-a538-bcecffbe306a"}
+    assert caught.value.metadata == {"http_status": str(status), **ids}
 
 
 json_values = st.recursive(
@@ -282,6 +282,14 @@ FACE_FIELDS = [
 def test_any_value_in_any_field_does_too(path: str, value: object) -> None:
     """Well-formed JSON of the wrong shape."""
     assert_detection_refusal_or_typed_error(json.dumps(example_with(**{path: value})).encode())
+
+
+def test_an_error_without_a_request_id_keeps_its_code() -> None:
+    """The code says what to do."""
+    with pytest.raises(GateError) as caught:
+        decode(200, b'{"Response": {"Error": {"Code": "AuthFailure.SignatureFailure"}}}', attributes_asked=True)
+    assert caught.value.reason is ErrorReason.UPSTREAM_CREDENTIALS
+    assert caught.value.metadata == {"upstream_code": "AuthFailure.SignatureFailure"}
 
 
 # -- errors ----------------------------------------------------------------------------------------------------------

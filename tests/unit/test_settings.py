@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from facequality import settings
@@ -106,6 +107,49 @@ def test_missing_cloud_credentials_are_named(monkeypatch: pytest.MonkeyPatch) ->
     ]
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY", "TENCENTCLOUD_TOKEN_FILE"),
+        ("TENCENTCLOUD_SECRET_ID_FILE", "TENCENTCLOUD_SECRET_KEY_FILE", "TENCENTCLOUD_TOKEN"),
+        ("TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY_FILE"),
+    ],
+)
+def test_credentials_from_two_kinds_of_source_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    """One of them would be lost without a word."""
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    values = {name: str(secret) if name.endswith("_FILE") else "x" for name in names}
+    with pytest.raises(settings.SettingsError, match="all as values or all as files"):
+        load(monkeypatch, FACEQUALITY_DETECTOR="tencentcloud", **values)
+
+
+@pytest.mark.parametrize("hosts", ["https://x.com", "*.x.com", "x.com.", "a b.com"])
+def test_hosts_that_could_never_match_are_refused(monkeypatch: pytest.MonkeyPatch, hosts: str) -> None:
+    """An allow-list that allows nothing is a slip of the pen."""
+    with pytest.raises(settings.SettingsError, match="FACEQUALITY_PHOTO_URI_HOSTS: must be host names"):
+        load(monkeypatch, FACEQUALITY_PHOTO_URI_HOSTS=hosts)
+    assert load(monkeypatch, FACEQUALITY_PHOTO_URI_HOSTS=" photos.x.com, .x.org ").photo_uri_hosts
+
+
+def test_an_unsigned_payload_needs_https(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else would protect the photo."""
+    key = {"TENCENTCLOUD_SECRET_ID": "x", "TENCENTCLOUD_SECRET_KEY": "y", "FACEQUALITY_DETECTOR": "tencentcloud"}
+    unsigned = {"FACEQUALITY_TENCENTCLOUD_UNSIGNED_PAYLOAD": "1", **key}
+    with pytest.raises(settings.SettingsError, match="over http nothing would protect the photo"):
+        load(monkeypatch, FACEQUALITY_TENCENTCLOUD_ENDPOINT="http://vendor.example", **unsigned)
+    load(monkeypatch, FACEQUALITY_TENCENTCLOUD_ENDPOINT="https://vendor.example", **unsigned)
+
+
+@pytest.mark.parametrize("value", ["/etc", "/nowhere/ca.pem"])
+def test_a_certificate_file_must_be_one(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """Not a directory, not missing."""
+    with pytest.raises(settings.SettingsError, match="FACEQUALITY_TENCENTCLOUD_CA_FILE: is not a file"):
+        load(monkeypatch, FACEQUALITY_TENCENTCLOUD_CA_FILE=value)
+
+
 def test_secrets_stay_out_of_reprs_and_mistakes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Values given as values and in a proxy's URL."""
     loaded = load(
@@ -122,7 +166,18 @@ def test_secrets_stay_out_of_reprs_and_mistakes(monkeypatch: pytest.MonkeyPatch)
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("endpoint", ["iai.tencentcloudapi.com", "ftp://x", "https://", "https://h/path", "https://u:p@h"])
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "iai.tencentcloudapi.com",
+        "ftp://x",
+        "https://",
+        "https://h/path",
+        "https://u:p@h",
+        "https://h:99999",
+        "https://exa mple.com",
+    ],
+)
 def test_a_wrong_endpoint_is_refused(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     """Scheme and host, nothing else."""
     with pytest.raises(settings.SettingsError, match="FACEQUALITY_TENCENTCLOUD_ENDPOINT: must be a base URL"):
@@ -132,8 +187,7 @@ def test_a_wrong_endpoint_is_refused(monkeypatch: pytest.MonkeyPatch, endpoint: 
 def test_the_readme_lists_every_setting_with_its_default() -> None:
     """Nothing more and nothing less."""
     import re
-    from pathlib import Path
 
     text = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
     listed = {name for name in re.findall(r"`((?:FACEQUALITY|TENCENTCLOUD)_[A-Z_]+)`", text) if not name.endswith("_")}
-    assert set(settings.variables()) <= listed
+    assert listed == set(settings.variables())

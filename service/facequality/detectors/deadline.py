@@ -52,6 +52,9 @@ class DeadlineDetector:
         deadline = current.get()
         if deadline is None:
             return await self._inner.detect(photo, options)
+        if deadline.at <= asyncio.get_running_loop().time():
+            # A timer alone would let a whole request leave, and be paid, before it fires.
+            raise DeadlineExceeded(deadline.budget)
         timer = asyncio.timeout_at(deadline.at)
         try:
             async with timer:

@@ -12,7 +12,7 @@ from urllib.parse import urljoin
 
 from facequality import __version__
 from facequality.detector import Detector, DetectorInfo
-from facequality.detectors.transport import BadAnswer, HttpAnswer, HttpClient, HttpFailure, HttpOptions, Resolver
+from facequality.detectors.transport import AnswerTooLarge, BadAnswer, HttpAnswer, HttpClient, HttpFailure, HttpOptions, Resolver
 from facequality.errors import ErrorReason, PhotoDownloadFailed, Retry
 from facequality.image import PhotoLimits, inspect
 from facequality.model import Detection, DetectOptions, Judgement, Photo, PhotoBytes, PhotoRefused, PhotoUri
@@ -77,28 +77,37 @@ class DownloadingDetector:
                 return await self._follow(uri)
         except TimeoutError as error:
             raise _failed(f"the photo did not arrive within {self._seconds:g} s") from error
-        except HttpFailure as error:
-            raise _failed(f"the photo could not be downloaded: {error}") from error
-        except BadAnswer:
+        except AnswerTooLarge:
             # One byte more than a photo may have is enough to say so.
             return b"\x00" * (self._limits.max_bytes + 1)
+        except (HttpFailure, BadAnswer) as error:
+            raise _failed(f"the photo could not be downloaded: {error}") from error
 
     async def _follow(self, uri: str) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):
             answer = await self._get(uri)
             if answer.status in _REDIRECTS:
-                uri = urljoin(uri, answer.headers.get("location", ""))
+                try:
+                    uri = urljoin(uri, answer.headers.get("location", ""))
+                except ValueError as error:
+                    raise _failed("the photo's URI redirects to what is no URI") from error
                 check_uri(uri, self._rules)
                 continue
             if answer.status != 200:
                 raise _failed(f"the photo's host answered with HTTP status {answer.status}")
+            if answer.headers.get("content-encoding", "identity").lower() != "identity":
+                raise _failed("the photo's host answered with a content encoding that was not asked for")
             return answer.body
         raise _failed(f"the photo's URI redirects more than {MAX_REDIRECTS} times")
 
     async def _get(self, uri: str) -> HttpAnswer:
         if self._http is None:
             self._http = HttpClient(HttpOptions(resolver=self._resolver, is_allowed=self._is_allowed))
-        headers = {"Accept": "image/jpeg, image/png, image/bmp", "User-Agent": f"face-quality-gate/{__version__}"}
+        headers = {
+            "Accept": "image/jpeg, image/png, image/bmp",
+            "Accept-Encoding": "identity",
+            "User-Agent": f"face-quality-gate/{__version__}",
+        }
         return await self._http.request("GET", uri, headers, max_answer_bytes=self._limits.max_bytes)
 
 

@@ -7,16 +7,24 @@ timeout), so failures are told apart by their cause, and by whether the body had
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 import ssl
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 import httpx
+from aiohttp import ClientRequest, ClientTimeout
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
 from aiohttp.resolver import ThreadedResolver
+from aiohttp.tracing import Trace
 from httpx_aiohttp import AiohttpTransport
 
 from facequality.photo_uri import IpAddress
@@ -29,6 +37,10 @@ Resolver = AbstractResolver
 """Resolves host names; tests bring their own."""
 
 
+Body = Callable[[], Iterable[bytes]] | None
+"""Makes a request's body, anew each time it is sent; None: no body."""
+
+
 class HttpFailure(Exception):
     """No answer. ``sent`` tells whether the request may have been processed; the text names the kind of failure only."""
 
@@ -39,7 +51,11 @@ class HttpFailure(Exception):
 
 
 class BadAnswer(Exception):
-    """There was an answer, but it is not HTTP, or it is too large."""
+    """There was an answer, but it is not HTTP."""
+
+
+class AnswerTooLarge(BadAnswer):
+    """The answer is larger than it may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +74,7 @@ class HttpOptions:
     connections: int = 64
     """Most connections at a time; as many are kept alive."""
     connect_seconds: float = 3.0
-    """Limit of one TCP and TLS handshake."""
+    """Limit of making one connection: name, TCP, proxy, TLS."""
     tls: ssl.SSLContext | None = None
     """None: the system's certificate authorities."""
     proxy: str | None = field(default=None, repr=False)
@@ -83,8 +99,12 @@ class HttpClient:
             resolver = _GuardedResolver(resolver, options.is_allowed)
 
         def open_session() -> aiohttp.ClientSession:
-            connector = aiohttp.TCPConnector(
-                limit=options.connections, ssl=tls, keepalive_timeout=IDLE_SECONDS, resolver=resolver
+            connector = _Connector(
+                options.connect_seconds,
+                limit=options.connections,
+                ssl=tls,
+                keepalive_timeout=IDLE_SECONDS,
+                resolver=resolver,
             )
             return aiohttp.ClientSession(
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, trust_env=False
@@ -92,14 +112,13 @@ class HttpClient:
 
         # The session belongs to the running loop: the transport opens it with the first request.
         self._transport = AiohttpTransport(client=open_session, verify=tls, proxy=proxy, trust_env=False)
-        self._timeouts = {"connect": options.connect_seconds, "read": None, "write": None, "pool": None}
 
     async def request(
         self,
         method: str,
         url: str,
         headers: Mapping[str, str],
-        body: Iterable[bytes] = (),
+        body: Body = None,
         *,
         max_answer_bytes: int,
         on_sent: Callable[[], None] = lambda: None,
@@ -107,24 +126,44 @@ class HttpClient:
         """Send a request and read the whole answer; redirects are not followed.
 
         ``on_sent`` is called once, when a connection stands and the body begins to leave. With a body, the headers must give its
-        Content-Length.
+        Content-Length. A kept connection that turns out to have died, before a byte of an answer, is replaced once: the peer
+        had closed it before it read the request.
 
         Raises:
             HttpFailure: no answer, or not the whole of it.
-            BadAnswer: the answer is not HTTP or exceeds ``max_answer_bytes``.
+            BadAnswer: the answer is not HTTP.
+            AnswerTooLarge: the answer exceeds ``max_answer_bytes``.
         """
         progress = _Progress(on_sent)
-        content = progress.watch(body) if method == "POST" else None
-        request = httpx.Request(method, url, headers=dict(headers), content=content, extensions={"timeout": self._timeouts})
+        token = _progress.set(progress)
         try:
-            response = await self._transport.handle_async_request(request)
-            try:
-                content_read = await _read(response, max_answer_bytes)
-            finally:
-                await response.aclose()
-        except (httpx.HTTPError, aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _translated(error, sent=progress.sent or method != "POST") from error
-        return HttpAnswer(response.status_code, dict(response.headers), content_read)
+            while True:
+                try:
+                    return await self._exchange(method, url, headers, body, max_answer_bytes, progress)
+                except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, TimeoutError, UnicodeError) as error:
+                    if progress.may_replace(error):
+                        continue
+                    raise _translated(error, sent=progress.sent) from error
+        finally:
+            _progress.reset(token)
+
+    async def _exchange(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Body,
+        max_answer_bytes: int,
+        progress: _Progress,
+    ) -> HttpAnswer:
+        content = progress.watch(body) if body is not None else None
+        response = await self._transport.handle_async_request(httpx.Request(method, url, headers=dict(headers), content=content))
+        progress.answered = True
+        try:
+            read = await _read(response, max_answer_bytes)
+        finally:
+            await response.aclose()
+        return HttpAnswer(response.status_code, dict(response.headers), read)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -153,17 +192,64 @@ class _GuardedResolver(AbstractResolver):
 
 
 class _Progress:
-    """Notices when a body begins to leave: the transport pulls it only once a connection stands."""
+    """How far an exchange has come."""
 
     def __init__(self, on_sent: Callable[[], None]) -> None:
         self.sent = False
+        self.answered = False
+        self.reused = False
+        """Whether the connection had carried an exchange before."""
         self._on_sent = on_sent
+        self._replaced = False
 
-    async def watch(self, body: Iterable[bytes]) -> AsyncIterator[bytes]:
-        self.sent = True
-        self._on_sent()
-        for chunk in body:
+    async def watch(self, body: Callable[[], Iterable[bytes]]) -> AsyncIterator[bytes]:
+        """Yield a body; the transport pulls it only once a connection stands."""
+        if not self.sent:
+            self.sent = True
+            self._on_sent()
+        for chunk in body():
             yield chunk
+
+    def may_replace(self, error: Exception) -> bool:
+        """Whether a kept connection had died; True once."""
+        cause = error.__cause__
+        died = isinstance(cause, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
+        if not (died and self.reused and not self.answered) or self._replaced:
+            return False
+        self._replaced = True
+        return True
+
+
+_progress: ContextVar[_Progress | None] = ContextVar("facequality_exchange", default=None)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Bounds the making of a connection, and never hands out one that holds bytes nobody asked for."""
+
+    def __init__(self, connect_seconds: float, **options: Any) -> None:
+        super().__init__(**options)
+        self._connect_seconds = connect_seconds
+        self._used: weakref.WeakSet[ResponseHandler] = weakref.WeakSet()
+
+    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        # Unsolicited bytes on an idle connection would be read as the answer to this request.
+        while (protocol := connection.protocol) is not None and protocol.should_close:
+            connection.close()
+            connection = await super().connect(req, traces, timeout)
+        progress = _progress.get()
+        if protocol is not None:
+            if progress is not None:
+                progress.reused = protocol in self._used
+            self._used.add(protocol)
+        return connection
+
+    async def _create_connection(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> ResponseHandler:
+        try:
+            async with asyncio.timeout(self._connect_seconds):
+                return await super()._create_connection(req, traces, timeout)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError from error
 
 
 async def _read(response: httpx.Response, limit: int) -> bytes:
@@ -171,7 +257,7 @@ async def _read(response: httpx.Response, limit: int) -> bytes:
     async for chunk in response.aiter_raw():
         content += chunk
         if len(content) > limit:
-            raise BadAnswer(f"the answer is larger than {limit} bytes")
+            raise AnswerTooLarge(f"the answer is larger than {limit} bytes")
     return bytes(content)
 
 
@@ -193,7 +279,7 @@ _CAUSES: tuple[tuple[type[Exception], str], ...] = (
 def _translated(error: Exception, *, sent: bool) -> HttpFailure | BadAnswer:
     # httpx wraps what the transport knows of; the rest comes as it is.
     cause = error.__cause__ or error if isinstance(error, httpx.HTTPError) else error
-    if isinstance(cause, aiohttp.ClientResponseError) and not isinstance(cause, aiohttp.ClientHttpProxyError):
+    if sent and isinstance(cause, aiohttp.ClientResponseError) and not isinstance(cause, aiohttp.ClientHttpProxyError):
         return BadAnswer("the answer is not HTTP")
     for kind, text in _CAUSES:
         if isinstance(cause, kind):

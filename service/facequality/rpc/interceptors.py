@@ -33,6 +33,18 @@ Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler
 _QUIET_SERVICES = ("grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection")
 
 
+_OPERATORS_BUSINESS = frozenset(
+    {
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.INTERNAL,
+    }
+)
+"""Codes that are logged as warnings."""
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """A method being called."""
@@ -199,7 +211,7 @@ async def access_log(method: Method, context: Context) -> AsyncIterator[None]:
     finally:
         code = _code(context, error)
         milliseconds = round(1000 * (time.perf_counter() - started), 1)
-        emit = log.debug if method.is_quiet else log.info
+        emit = log.debug if method.is_quiet else log.warning if code in _OPERATORS_BUSINESS else log.info
         emit("rpc.handled", method=f"/{method.service}/{method.name}", code=code.name, milliseconds=milliseconds)
 
 
@@ -211,9 +223,8 @@ async def errors(method: Method, context: Context) -> AsyncIterator[None]:
     except (grpc.aio.AbortError, asyncio.CancelledError):
         raise
     except GateError as error:
-        structlog.contextvars.bind_contextvars(
-            error_reason=error.reason.value, error=error.message, error_metadata=dict(error.metadata)
-        )
+        vendor = {name: value for name, value in error.metadata.items() if name.startswith("upstream_")}
+        structlog.contextvars.bind_contextvars(**vendor, error_reason=error.reason.value, error=error.message)
         if error.code is Code.INTERNAL:
             log.exception("rpc.bug", method=f"/{method.service}/{method.name}")
         await _abort(context, rpc_status.to_status(to_status(error)))

@@ -64,6 +64,10 @@ class FaceQualityServiceServicer:
 
     def CheckFaceQuality(self, request, context):
         """Judges one photo under one policy.
+
+        The gate's own deadline (10 s unless configured otherwise) bounds the caller's; messages over 8 MiB are refused by gRPC itself.
+        Send x-request-id and traceparent as metadata if you have them. With a paid detector every attempt may be billed: be sparing with
+        retries, and do not hedge.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -59,7 +59,8 @@ class TencentCloudDetector:
         self._on_paid_call = on_paid_call
         self._clock = clock
         self._url = f"{options.endpoint.rstrip('/')}/"
-        self._host = urlsplit(options.endpoint).netloc
+        # The vendor signs values as they are, its page lower-cases them: in lower case both agree.
+        self._host = urlsplit(options.endpoint).netloc.lower()
 
     async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
         """Call DetectFace once.
@@ -74,7 +75,7 @@ class TencentCloudDetector:
                 "POST",
                 self._url,
                 headers,
-                body.chunks(),
+                body.chunks,
                 max_answer_bytes=protocol.MAX_ANSWER_BYTES,
                 on_sent=self._on_paid_call,
             )

@@ -33,7 +33,7 @@ class FileCredentials:
                 values = [path.read_text(encoding="utf-8").strip() for path in self._paths]
                 self._credential, self._stamp = usable(*values), stamp
         except (OSError, UnicodeDecodeError) as error:
-            text = "a credential file of the gate cannot be read"
+            text = "a file of TENCENTCLOUD_SECRET_ID_FILE, _KEY_FILE or TENCENTCLOUD_TOKEN_FILE cannot be read"
             raise OperatorFault(ErrorReason.UPSTREAM_CREDENTIALS, text) from error
         return self._credential
 
@@ -44,7 +44,9 @@ def usable(secret_id: str, secret_key: str, token: str | None = None) -> Credent
     Raises:
         OperatorFault: a part is empty or cannot stand in a header.
     """
-    for name, value in (("id", secret_id), ("key", secret_key), ("token", token)):
+    for name, value in (("SECRET_ID", secret_id), ("SECRET_KEY", secret_key), ("TOKEN", token)):
         if value is not None and (not value or not value.isascii() or not value.isprintable()):
-            raise OperatorFault(ErrorReason.UPSTREAM_CREDENTIALS, f"the gate's secret {name} is empty or malformed")
+            raise OperatorFault(
+                ErrorReason.UPSTREAM_CREDENTIALS, f"the gate's TENCENTCLOUD_{name} (or its file) is empty or malformed"
+            )
     return Credential(secret_id, secret_key, token)

@@ -82,6 +82,6 @@ def interpret(code: str, request_id: str) -> PhotoRefused | GateError:
     row = find(code)
     if isinstance(row.reason, Reason):
         return PhotoRefused(row.reason, code, request_id)
-    metadata = {"upstream_code": code[:128], "upstream_request_id": request_id}
+    metadata = {"upstream_code": code[:128]} | ({"upstream_request_id": request_id} if request_id else {})
     kind = _KINDS.get(row.reason, UpstreamFault)
     return kind(row.reason, f"DetectFace answered {code[:128]}", metadata=metadata, retry=row.retry)

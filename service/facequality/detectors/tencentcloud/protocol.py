@@ -103,16 +103,17 @@ def decode(status: int, body: bytes, *, attributes_asked: bool) -> Detection | P
     # "HTTP status is always 200 when the server processed the request": anything else is a gateway speaking.
     if status != 200:
         text = f"DetectFace answered with HTTP status {status}"
-        metadata = {"http_status": str(status)}
+        metadata = {"http_status": str(status), **_ids(body)}
         raise UpstreamFault(ErrorReason.UPSTREAM_HTTP_STATUS, text, metadata=metadata, retry=Retry.YES)
     request_id = ""
     try:
         response = _object(_object(orjson.loads(body)), "Response")
-        request_id = _text(response, "RequestId")
         outcome: Detection | PhotoRefused | GateError
         if "Error" in response:
-            outcome = interpret(_text(_object(response, "Error"), "Code"), request_id)
+            # An error's code says more than that its RequestId is missing.
+            outcome = interpret(_text(_object(response, "Error"), "Code"), _ids(body).get("upstream_request_id", ""))
         else:
+            request_id = _text(response, "RequestId")
             outcome = _detection(response, request_id, attributes_asked=attributes_asked)
     except (_Malformed, orjson.JSONDecodeError) as error:
         what = str(error) if isinstance(error, _Malformed) else "it is not JSON"
@@ -120,6 +121,17 @@ def decode(status: int, body: bytes, *, attributes_asked: bool) -> Detection | P
     if isinstance(outcome, GateError):
         raise outcome
     return outcome
+
+
+def _ids(body: bytes) -> dict[str, str]:
+    """Find the vendor's RequestId and code in whatever a body is, as far as they are there."""
+    try:
+        response = _object(_object(orjson.loads(body)), "Response")
+        found = {"upstream_request_id": response.get("RequestId")}
+        found["upstream_code"] = (_optional_object(response, "Error") or {}).get("Code")
+    except (_Malformed, orjson.JSONDecodeError):
+        return {}
+    return {name: value[:256] for name, value in found.items() if isinstance(value, str) and value}
 
 
 def malformed(what: str, request_id: str = "") -> UpstreamFault:
