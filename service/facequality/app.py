@@ -68,7 +68,7 @@ def build_detector(settings: Settings, on_paid_call: Callable[[DetectorInfo], No
         StartError: an extra or a file that it needs is missing.
     """
     if settings.detector is DetectorName.EMBEDDED:
-        engine = _embedded(settings.embedded_workers or None)
+        engine = embedded_detector(settings.embedded_workers or None)
         if not settings.embedded_fetch_uris:
             return engine
         return DownloadingDetector(engine, rules=uri_rules(settings))
@@ -128,7 +128,12 @@ def _cloud(settings: Settings, on_paid_call: Callable[[DetectorInfo], None]) -> 
     return TencentCloudDetector(credentials, options, HttpClient(http), on_paid_call=paid)
 
 
-def _embedded(workers: int | None) -> Detector:
+def embedded_detector(workers: int | None = None) -> Detector:
+    """Make the embedded detector.
+
+    Raises:
+        StartError: an extra or a file that it needs is missing.
+    """
     missing = [name for name in ("cv2", "numpy", "threadpoolctl") if importlib.util.find_spec(name) is None]
     if missing:
         extra = "pip install 'face-quality-gate[embedded]'"

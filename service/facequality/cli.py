@@ -22,6 +22,9 @@ from rich.progress import Progress
 from facequality import __version__, app, logs, policy_cli, settings
 from facequality.checking import Checker, CheckFailed, LocalChecker, RemoteChecker, find_photos, read_photo
 from facequality.detectors.deadline import DeadlineDetector
+from facequality.detectors.tencentcloud.signature import Credential
+from facequality.emulator import scenario as scenarios
+from facequality.emulator import server as emulator_server
 from facequality.gate import Gate
 from facequality.rendering import add_error, add_verdict, verdict_table
 from facequality.v1 import face_quality_service_pb2 as pb
@@ -92,6 +95,37 @@ def check(
     """
     logs.configure("error")
     raise typer.Exit(asyncio.run(_check(photos, policy, target, timeout, attributes=attributes, as_json=as_json)))
+
+
+@cli.command()
+def emulate(
+    address: Annotated[str, typer.Option(help="HOST:PORT to listen on.")] = "127.0.0.1:8765",
+    scenario: Annotated[
+        Path | None, typer.Option(help="Scenario file, or a shipped one: example-1, example-2, rough-day.")
+    ] = None,
+    keys: Annotated[Path | None, typer.Option(help='JSON file of keys: {"id": {"key": "…", "token": "…"}}.')] = None,
+    secret_id: Annotated[str, typer.Option(help="One key's id.")] = "",
+    secret_key: Annotated[str, typer.Option(envvar="EMULATOR_SECRET_KEY", help="One key's secret.")] = "",
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="Take every request for authentic.")] = False,
+    tls_certificate: Annotated[Path | None, typer.Option(help="PEM file of certificate and key: serve HTTPS.")] = None,
+) -> None:
+    """Serve a DetectFace-compatible HTTP endpoint on the embedded engine."""
+    logs.configure("info")
+    try:
+        accepted = _emulator_keys(keys, secret_id, secret_key, no_auth=no_auth)
+        script = scenarios.load(scenario) if scenario is not None else None
+        asyncio.run(emulator_server.serve_forever(app.embedded_detector(), accepted, script, address, tls_certificate))
+    except (app.StartError, scenarios.ScenarioError, ValueError, OSError) as error:
+        _fail(str(error))
+
+
+def _emulator_keys(file: Path | None, secret_id: str, secret_key: str, *, no_auth: bool) -> dict[str, Credential] | None:
+    given = emulator_server.read_keys(file.read_text(encoding="utf-8")) if file is not None else {}
+    if secret_id and secret_key:
+        given[secret_id] = Credential(secret_id, secret_key)
+    if not given and not no_auth:
+        raise ValueError("give --secret-id and --secret-key, or --keys; or ask for --no-auth")
+    return None if no_auth else given
 
 
 async def _check(paths: list[Path], policy: str, target: str, timeout: float, *, attributes: bool, as_json: bool) -> int:

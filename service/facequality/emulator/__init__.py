@@ -1,0 +1,1 @@
+"""A DetectFace endpoint of our own: the vendor's wire and its errors, answered by any detector, with scripted faults."""

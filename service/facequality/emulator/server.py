@@ -1,0 +1,309 @@
+"""The emulator's HTTP server: the vendor's wire, and a health check and metrics beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import ssl
+import time
+import tomllib
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+import structlog
+from aiohttp import web
+from aiolimiter import AsyncLimiter
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from facequality.detector import Detector
+from facequality.detectors.tencentcloud.signature import Credential
+from facequality.emulator.api import ApiError, answer, read
+from facequality.emulator.scenario import Action, Rule, Scenario
+from facequality.emulator.verification import SignedRequest, verify
+from facequality.model import PhotoBytes, PhotoUri
+from facequality.settings import split_address
+
+log = structlog.get_logger()
+
+MAX_POST_BYTES = 10_000_000
+MAX_GET_BYTES = 32 * 1024
+EMULATOR_HEADER = "X-Emulated-By"
+"""Says that this is not the vendor; clients do not look at it."""
+
+_PACKAGE = resources.files("facequality.emulator")
+_MESSAGES = tomllib.loads(_PACKAGE.joinpath("messages.toml").read_text(encoding="utf-8"))
+_EXAMPLES = {n: orjson.loads(_PACKAGE.joinpath(f"detectface_example_{n}.json").read_bytes())["Response"] for n in (1, 2)}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a request ends in: the envelope, and what happens on its way."""
+
+    response: dict[str, Any]
+    code: str = "OK"
+    action: Action = field(default_factory=Action)
+
+
+class Emulator:
+    """A DetectFace endpoint on a detector."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        keys: Mapping[str, Credential] | None,
+        scenario: Scenario | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``keys`` by secret id; None takes every request for authentic. ``clock`` gives Unix time, s."""
+        self._detector = detector
+        self._keys = keys
+        self._scenario = scenario or Scenario()
+        self._clock = clock
+        self._random = random.Random(self._scenario.seed)
+        self._limiter = self._make_limiter()
+        self.calls = 0
+        """Authentic requests so far: what the vendor would bill."""
+        self.registry = CollectorRegistry()
+        self._requests = Counter("detectface_emulator_requests_total", "Requests.", ("code",), registry=self.registry)
+        self._seconds = Histogram("detectface_emulator_seconds", "Seconds until the answer left.", registry=self.registry)
+
+    def application(self) -> web.Application:
+        """Make the web application."""
+        application = web.Application(client_max_size=MAX_POST_BYTES + 1)
+        application.router.add_get("/healthz", self._health)
+        application.router.add_get("/metrics", self._metrics)
+        application.router.add_route("*", "/{path:.*}", self._serve)
+        return application
+
+    async def _health(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        started, request_id = time.perf_counter(), str(uuid.uuid4())
+        outcome = await self._outcome(request)
+        content = orjson.dumps({"Response": {**outcome.response, "RequestId": outcome.response.get("RequestId", request_id)}})
+        try:
+            return await _send(request, content, outcome.action)
+        finally:
+            seconds = time.perf_counter() - started
+            self._requests.labels(outcome.code).inc()
+            self._seconds.observe(seconds)
+            log.info(
+                "emulator.answered",
+                code=outcome.code,
+                action=sorted(outcome.action.model_fields_set),
+                client=request.headers.get("X-TC-RequestClient", "")[:100],
+                upstream_request_id=request_id,
+                milliseconds=round(1000 * seconds, 1),
+            )
+
+    async def _outcome(self, request: web.Request) -> Outcome:
+        language = request.headers.get("X-TC-Language", "zh-CN")
+        try:
+            return await self._answer(request, language)
+        except ApiError as error:
+            return _failed(error.code, language)
+        except Exception:
+            log.exception("emulator.bug")
+            return _failed("InternalError", language)
+
+    async def _answer(self, request: web.Request, language: str) -> Outcome:
+        query, body = await _read(request)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        self._authenticate(SignedRequest(request.method, query, headers, body))
+        self.calls += 1
+        call = self.calls
+        given = _parameters(request.method, headers, query, body)
+        action, version = (
+            headers.get("x-tc-action", given.get("Action", "")),
+            headers.get("x-tc-version", given.get("Version", "")),
+        )
+        if self._limiter is not None and not self._limiter.has_capacity():
+            raise ApiError(self._scenario.rate_limit.code if self._scenario.rate_limit else "RequestLimitExceeded")
+        if self._limiter is not None:
+            await self._limiter.acquire()
+        parameters = await asyncio.to_thread(read, action, version, given)
+        image = parameters.photo.data if isinstance(parameters.photo, PhotoBytes) else None
+        url = parameters.photo.uri if isinstance(parameters.photo, PhotoUri) else None
+        rule = self._rule(call, image, url)
+        await asyncio.sleep((rule.latency or self._scenario.latency).draw(self._random))
+        if rule.action.error is not None:
+            raise ApiError(rule.action.error)
+        if rule.action.example is not None:
+            return Outcome(_EXAMPLES[rule.action.example], action=rule.action)
+        if rule.action.response is not None:
+            return Outcome(rule.action.response, action=rule.action)
+        try:
+            return Outcome(await answer(parameters, self._detector), action=rule.action)
+        except ApiError as error:
+            return replace(_failed(error.code, language), action=rule.action)
+
+    def _authenticate(self, signed: SignedRequest) -> None:
+        if self._keys is None:
+            return
+        code = verify(signed, self._keys, self._clock() + self._scenario.clock_skew_seconds)
+        if code is None and self._scenario.tokens_expired and "x-tc-token" in signed.headers:
+            code = "AuthFailure.TokenFailure"
+        if code is not None:
+            raise ApiError(code)
+
+    def _rule(self, call: int, image: bytes | None, url: str | None) -> Rule:
+        # Every rule draws, so that one rule's luck does not depend on another's.
+        matching = [rule for rule in self._scenario.rules if rule.match.holds(call, image, url, self._random)]
+        return matching[0] if matching else Rule()
+
+    def _make_limiter(self) -> AsyncLimiter | None:
+        limit = self._scenario.rate_limit
+        return AsyncLimiter(max(1.0, limit.qps), max(1.0, limit.qps) / limit.qps) if limit is not None else None
+
+
+async def _read(request: web.Request) -> tuple[str, bytes]:
+    """Return the query as sent and the body."""
+    query = request.rel_url.raw_query_string if request.method == "GET" else ""
+    if request.method not in {"GET", "POST"} or request.path != "/":
+        raise ApiError("UnsupportedProtocol" if request.path == "/" else "InvalidRequest")
+    if len(query) > MAX_GET_BYTES:
+        raise ApiError("RequestSizeLimitExceeded")
+    try:
+        return query, await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise ApiError("RequestSizeLimitExceeded") from error
+
+
+def _parameters(method: str, headers: Mapping[str, str], query: str, body: bytes) -> dict[str, Any]:
+    if method == "GET":
+        return dict(parse_qsl(query, keep_blank_values=True))
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise ApiError("InvalidParameter")
+    try:
+        given = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise ApiError("InvalidParameter") from error
+    if not isinstance(given, dict):
+        raise ApiError("InvalidParameter")
+    return given
+
+
+def _failed(code: str, language: str) -> Outcome:
+    messages = _MESSAGES.get(language, _MESSAGES["zh-CN"])
+    return Outcome({"Error": {"Code": code, "Message": messages.get(code, messages["other"])}}, code)
+
+
+async def _send(request: web.Request, content: bytes, action: Action) -> web.StreamResponse:
+    headers = {"Content-Type": "application/json", EMULATOR_HEADER: "face-quality-gate"}
+    transport = request.transport
+    if action.hang:
+        await asyncio.sleep(3600)
+    if action.reset == "before" and transport is not None:
+        transport.abort()
+    if action.http_status is not None:
+        return web.Response(status=action.http_status, text=action.body or "", headers={EMULATOR_HEADER: "face-quality-gate"})
+    if action.body is not None:
+        return web.Response(body=action.body.encode(), headers=headers)
+    if action.truncate is not None:
+        return web.Response(body=content[: action.truncate], headers=headers)
+    if action.oversize is not None:
+        content = b" " * action.oversize
+    if action.reset is None and action.drip is None:
+        return web.Response(body=content, headers=headers)
+    response = web.StreamResponse(headers={**headers, "Content-Length": str(len(content))})
+    await response.prepare(request)
+    if action.reset == "within" and transport is not None:
+        await response.write(content[: len(content) // 2])
+        transport.abort()
+        return response
+    for start in range(len(content)):
+        await response.write(content[start : start + 1])
+        await asyncio.sleep(1 / action.drip if action.drip else 0)
+    return response
+
+
+@dataclass(slots=True)
+class RunningEmulator:
+    """An emulator that listens."""
+
+    emulator: Emulator
+    port: int
+    runner: web.AppRunner
+
+    async def stop(self) -> None:
+        """Stop listening and end what is in progress."""
+        await self.runner.cleanup()
+
+
+async def start(emulator: Emulator, host: str, port: int, tls: ssl.SSLContext | None = None) -> RunningEmulator:
+    """Listen.
+
+    Raises:
+        OSError: the address cannot be bound.
+    """
+    runner = web.AppRunner(
+        emulator.application(), access_log=None, shutdown_timeout=1, max_line_size=MAX_GET_BYTES * 2, handle_signals=False
+    )
+    await runner.setup()
+    site = web.TCPSite(runner, host, port, ssl_context=tls)
+    try:
+        await site.start()
+    except OSError:
+        await runner.cleanup()
+        raise
+    return RunningEmulator(emulator, runner.addresses[0][1], runner)
+
+
+def read_keys(text: str) -> dict[str, Credential]:
+    """Read a key file: a JSON object of secret ids to ``{"key": …, "token": …}``.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise ValueError("must be a JSON object of secret ids")  # noqa: TRY004 - a file's content, not a type
+    keys = {}
+    for secret_id, each in document.items():
+        if not isinstance(each, dict) or not isinstance(each.get("key"), str) or not each.keys() <= {"key", "token"}:
+            raise ValueError(f'{secret_id}: must be {{"key": …, "token": …}}')
+        keys[secret_id] = Credential(secret_id, each["key"], each.get("token"))
+    return keys
+
+
+async def serve_forever(
+    detector: Detector,
+    keys: Mapping[str, Credential] | None,
+    scenario: Scenario | None,
+    address: str,
+    tls_certificate: Path | None,
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        ValueError: the address is malformed.
+        OSError: it cannot be bound, or the certificate cannot be read.
+    """
+    host, port = split_address(address)
+    tls = None
+    if tls_certificate is not None:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(tls_certificate)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    running = await start(Emulator(detector, keys, scenario), host, port, tls)
+    log.info("emulator.started", port=running.port, https=tls is not None, authentication=keys is not None)
+    await stop.wait()
+    await running.stop()
+    await detector.aclose()
+    log.info("emulator.stopped", calls=running.emulator.calls)
