@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 WEIGHTS := service/facequality/detectors/embedded/weights
 TRAINING := facequality.detectors.embedded.training
 
-.PHONY: help setup demo test lint format proto proto-check lock train-engine evaluate-engine wheel clean
+.PHONY: help setup clients demo test lint format proto proto-check lock train-engine evaluate-engine wheel clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -22,6 +22,11 @@ $(STAMP): requirements-dev.txt pyproject.toml service/facequality/detectors/embe
 
 demo: setup  ## Start the real server and check a portrait and four bad versions of it over gRPC
 	$(BIN)/python -m tests.demo
+
+CLIENTS := .cache/clients
+clients: setup  ## Install the vendor's other official clients, for the emulator's tests
+	test -x $(CLIENTS)/tccli/bin/tccli || { $(PYTHON) -m venv $(CLIENTS)/tccli && $(CLIENTS)/tccli/bin/python -m pip install --quiet tccli==3.1.189.1; }
+	test -d $(CLIENTS)/node/node_modules || npm install --silent --no-fund --no-audit --prefix $(CLIENTS)/node tencentcloud-sdk-nodejs@4.1.313
 
 test: setup  ## Run every test
 	$(BIN)/python -m pytest
