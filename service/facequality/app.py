@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import importlib.util
 import signal
-import ssl
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -19,26 +14,19 @@ import structlog
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry, start_http_server
 
 from facequality import __version__
-from facequality.detector import Detector, DetectorInfo
+from facequality.detector import Detector
 from facequality.detectors.deadline import DeadlineDetector
-from facequality.detectors.download import DownloadingDetector
 from facequality.detectors.observed import ObservedDetector
-from facequality.detectors.tencentcloud import client as cloud_client
-from facequality.detectors.tencentcloud.client import CloudOptions, TencentCloudDetector
-from facequality.detectors.tencentcloud.credentials import CredentialSource, FileCredentials, usable
-from facequality.detectors.transport import HttpClient, HttpOptions
-from facequality.errors import OperatorFault
 from facequality.gate import Gate
 from facequality.logs import note_check
 from facequality.metrics import Metrics
-from facequality.photo_uri import UriRules
-from facequality.policy import DEFAULT_PRESET, PolicySet, built_in
-from facequality.policy_file import PolicyFileError, load
+from facequality.parts import StartError, build_detector, load_policies, uri_rules
+from facequality.policy import PolicySet
 from facequality.reload import PolicyStore, PolicyWatch, fingerprint
 from facequality.rpc.interceptors import InFlight
 from facequality.rpc.server import Health, build_health_server, build_server
 from facequality.rpc.servicer import FaceQualityServicer
-from facequality.settings import DetectorName, Settings, split_address
+from facequality.settings import Settings, split_address
 
 log = structlog.get_logger()
 
@@ -48,10 +36,6 @@ EMBEDDED_WARNING = (
 )
 
 
-class StartError(Exception):
-    """The gate cannot start; the text says what to mend."""
-
-
 @dataclass(frozen=True, slots=True)
 class Ports:
     """Where a running gate listens."""
@@ -59,93 +43,6 @@ class Ports:
     grpc: int
     metrics: int
     health: int | None
-
-
-def build_detector(settings: Settings, on_paid_call: Callable[[DetectorInfo], None] = lambda _: None) -> Detector:
-    """Make the live detector; ``on_paid_call`` is told of each request that is billed.
-
-    Raises:
-        StartError: an extra or a file that it needs is missing.
-    """
-    if settings.detector is DetectorName.EMBEDDED:
-        engine = embedded_detector(settings.embedded_workers or None)
-        if not settings.embedded_fetch_uris:
-            return engine
-        return DownloadingDetector(engine, rules=uri_rules(settings))
-    return _cloud(settings, on_paid_call)
-
-
-def load_policies(settings: Settings) -> PolicySet:
-    """Load the policies to serve.
-
-    Raises:
-        StartError: the policy file is broken; the text names every mistake.
-    """
-    now = datetime.now(UTC)
-    if settings.policy_file is None:
-        return built_in(now, settings.default_policy or DEFAULT_PRESET)
-    try:
-        return load(settings.policy_file, now, settings.default_policy)
-    except (PolicyFileError, OSError) as error:
-        raise StartError(str(error)) from error
-
-
-def uri_rules(settings: Settings) -> UriRules:
-    """Make the rules on photo URIs."""
-    hosts = (host.strip().lower() for host in settings.photo_uri_hosts.split(","))
-    return UriRules(frozenset(host for host in hosts if host))
-
-
-def _cloud(settings: Settings, on_paid_call: Callable[[DetectorInfo], None]) -> Detector:
-    credentials: CredentialSource
-    if settings.secret_id_file is not None and settings.secret_key_file is not None:
-        credentials = FileCredentials(settings.secret_id_file, settings.secret_key_file, settings.token_file)
-    else:
-        secrets = (settings.secret_id, settings.secret_key, settings.token)
-        secret_id, secret_key, token = (secret.get_secret_value() for secret in secrets)
-        credentials = functools.partial(usable, secret_id, secret_key, token or None)
-    try:
-        credentials()
-        tls = ssl.create_default_context(cafile=settings.tencentcloud_ca_file)
-    except OperatorFault as error:
-        raise StartError(error.message) from error
-    except OSError as error:
-        raise StartError(f"{settings.tencentcloud_ca_file} is not a PEM file of certificate authorities") from error
-    http = HttpOptions(
-        connections=settings.tencentcloud_connections,
-        connect_seconds=settings.tencentcloud_connect_seconds,
-        tls=tls,
-        proxy=settings.tencentcloud_proxy.get_secret_value() or None,
-    )
-    options = CloudOptions(
-        endpoint=settings.tencentcloud_endpoint,
-        region=settings.tencentcloud_region,
-        face_model_version=settings.tencentcloud_face_model_version,
-        language=settings.tencentcloud_language,
-        unsigned_payload=settings.tencentcloud_unsigned_payload,
-    )
-    paid = functools.partial(on_paid_call, cloud_client.INFO)
-    return TencentCloudDetector(credentials, options, HttpClient(http), on_paid_call=paid)
-
-
-def embedded_detector(workers: int | None = None) -> Detector:
-    """Make the embedded detector.
-
-    Raises:
-        StartError: an extra or a file that it needs is missing.
-    """
-    missing = [name for name in ("cv2", "numpy", "threadpoolctl") if importlib.util.find_spec(name) is None]
-    if missing:
-        extra = "pip install 'face-quality-gate[embedded]'"
-        raise StartError(f"the embedded detector needs {', '.join(missing)}; install it with: {extra}")
-    # Imported here: a proxy-only installation has no OpenCV.
-    from facequality.detectors.embedded.detector import EmbeddedDetector  # noqa: PLC0415
-    from facequality.detectors.embedded.weights import WeightsError  # noqa: PLC0415
-
-    try:
-        return EmbeddedDetector(workers)
-    except WeightsError as error:
-        raise StartError(str(error)) from error
 
 
 class App:

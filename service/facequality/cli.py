@@ -19,7 +19,7 @@ from google.protobuf import json_format
 from rich.console import Console
 from rich.progress import Progress
 
-from facequality import __version__, app, logs, policy_cli, settings
+from facequality import __version__, app, logs, parts, policy_cli, settings
 from facequality.checking import Checker, CheckFailed, LocalChecker, RemoteChecker, find_photos, read_photo
 from facequality.detectors.deadline import DeadlineDetector
 from facequality.detectors.tencentcloud.signature import Credential
@@ -73,7 +73,7 @@ def serve() -> None:
         structlog.get_logger().warning("settings.unknown_variable", text=hint)
     try:
         asyncio.run(app.run(loaded))
-    except app.StartError as error:
+    except parts.StartError as error:
         _fail(str(error))
 
 
@@ -114,8 +114,8 @@ def emulate(
     try:
         accepted = _emulator_keys(keys, secret_id, secret_key, no_auth=no_auth)
         script = scenarios.load(scenario) if scenario is not None else None
-        asyncio.run(emulator_server.serve_forever(app.embedded_detector(), accepted, script, address, tls_certificate))
-    except (app.StartError, scenarios.ScenarioError, ValueError, OSError) as error:
+        asyncio.run(emulator_server.serve_forever(parts.embedded_detector(), accepted, script, address, tls_certificate))
+    except (parts.StartError, scenarios.ScenarioError, ValueError, OSError) as error:
         _fail(str(error))
 
 
@@ -182,9 +182,9 @@ async def _checker(target: str, timeout: float) -> AsyncIterator[Checker]:
         return
     loaded = _settings(serving=True)
     try:
-        policies = app.load_policies(loaded)
-        detector = await asyncio.to_thread(app.build_detector, loaded)
-    except app.StartError as error:
+        policies = parts.load_policies(loaded)
+        detector = await asyncio.to_thread(parts.build_detector, loaded)
+    except parts.StartError as error:
         _fail(str(error))
     try:
         yield LocalChecker(Gate(lambda: policies, DeadlineDetector(detector)), timeout)

@@ -14,7 +14,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from facequality import app, settings
+from facequality import parts, settings
 from facequality.detectors.embedded import capabilities
 from facequality.errors import PolicyNotFound
 from facequality.measure import FACE_MEASURES
@@ -128,8 +128,8 @@ def _served(file: Path | None) -> PolicySet:
     try:
         if file is not None:
             return load(file, datetime.now(UTC))
-        return app.load_policies(settings.load())
-    except (PolicyFileError, app.StartError, settings.SettingsError, OSError) as error:
+        return parts.load_policies(settings.load())
+    except (PolicyFileError, parts.StartError, settings.SettingsError, OSError) as error:
         _fail(str(error))
 
 

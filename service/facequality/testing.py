@@ -85,6 +85,6 @@ def detectface_emulator(
 
 
 def _embedded() -> Detector:
-    from facequality.app import embedded_detector  # noqa: PLC0415 - loads OpenCV only where it is needed
+    from facequality.parts import embedded_detector  # noqa: PLC0415 - loads OpenCV only where it is needed
 
     return embedded_detector()

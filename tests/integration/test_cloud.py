@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import pytest
 import trustme
-from facequality.app import App, build_detector
+from facequality.app import App
 from facequality.detectors.tencentcloud.client import CloudOptions, TencentCloudDetector
 from facequality.detectors.tencentcloud.credentials import FileCredentials
 from facequality.detectors.tencentcloud.signature import Credential
@@ -23,6 +23,7 @@ from facequality.errors import ErrorReason, GateError, OperatorFault, Retry
 from facequality.image import PhotoLimits
 from facequality.metrics import Metrics
 from facequality.model import Detection, DetectOptions, PhotoBytes, PhotoRefused, PhotoUri
+from facequality.parts import build_detector
 from facequality.settings import Settings
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc

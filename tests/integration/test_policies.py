@@ -13,8 +13,9 @@ from typing import Any
 import grpc
 import pytest
 import yaml
-from facequality.app import App, StartError
+from facequality.app import App
 from facequality.metrics import Metrics
+from facequality.parts import StartError
 from facequality.settings import Settings
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import verdict_pb2

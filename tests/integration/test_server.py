@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 import pytest
-from facequality.app import App, StartError
+from facequality.app import App
 from facequality.detector import DetectorInfo
 from facequality.errors import (
     DetectorBug,
@@ -27,6 +27,7 @@ from facequality.errors import (
 )
 from facequality.metrics import Metrics
 from facequality.model import Detection, DetectOptions, Measure, Photo, PhotoRefused
+from facequality.parts import StartError
 from facequality.rpc.server import MAX_RECEIVE_BYTES
 from facequality.rpc.status import INTERNAL_TEXT
 from facequality.settings import Settings
