@@ -69,7 +69,7 @@ class App:
         )
         self._watch = PolicyWatch(self.store, path, settings.default_policy, seen) if path is not None else None
         self.health = Health()
-        self.in_flight = InFlight(self.metrics)
+        self.in_flight = InFlight(self.metrics, settings.max_in_flight)
         self._detector = ObservedDetector(DeadlineDetector(detector), self.metrics.observe_detector_call)
         self.gate = Gate(
             self.store,

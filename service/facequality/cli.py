@@ -79,9 +79,7 @@ def serve() -> None:
 
 @cli.command()
 def check(
-    photos: Annotated[
-        list[Path], typer.Argument(metavar="PHOTO...", help="Photos, or folders searched for jpg, jpeg, png, bmp.")
-    ],
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO", help="Photos, or folders searched for jpg, jpeg, png, bmp.")],
     policy: Annotated[str, typer.Option(help="Policy to apply; empty: the default one.")] = "",
     target: Annotated[str, typer.Option(help="HOST:PORT of a gate; empty: judge in this process.")] = "",
     timeout: Annotated[float, typer.Option(help="Seconds per photo.", min=0.001, metavar="SECONDS")] = 10.0,

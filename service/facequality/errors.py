@@ -4,6 +4,7 @@
     ├── InvalidRequest            INVALID_ARGUMENT     the calling service
     ├── PolicyNotFound            NOT_FOUND            the calling service
     ├── DeadlineExceeded          DEADLINE_EXCEEDED    nobody, or a longer deadline
+    ├── Overloaded                RESOURCE_EXHAUSTED   time, or another replica
     └── DetectorError             (see below)          what the detector could not do
         ├── PhotoDownloadFailed   FAILED_PRECONDITION  the calling service
         ├── OperatorFault         FAILED_PRECONDITION  the operator: credentials, account, configuration, clock
@@ -52,6 +53,7 @@ class ErrorReason(StrEnum):
     IMAGE_DOWNLOAD_FAILED = "IMAGE_DOWNLOAD_FAILED"
     GATE_BUG = "GATE_BUG"
     DEADLINE = "DEADLINE"
+    OVERLOADED = "OVERLOADED"
     UPSTREAM_CREDENTIALS = "UPSTREAM_CREDENTIALS"
     UPSTREAM_TOKEN = "UPSTREAM_TOKEN"  # noqa: S105 - a name
     UPSTREAM_PERMISSION = "UPSTREAM_PERMISSION"
@@ -159,6 +161,17 @@ class DeadlineExceeded(GateError):
         """``seconds`` is the budget the call had."""
         text = f"no answer within {seconds:.3g} s" if seconds > 0 else "the deadline leaves no time to answer"
         super().__init__(ErrorReason.DEADLINE, text)
+
+
+class Overloaded(GateError):
+    """The gate has as many calls in progress as it takes."""
+
+    code = Code.RESOURCE_EXHAUSTED
+
+    def __init__(self, limit: int) -> None:
+        """``limit`` is how many it takes."""
+        text = f"the gate has {limit} calls in progress and takes no more at the moment"
+        super().__init__(ErrorReason.OVERLOADED, text, retry=Retry.YES)
 
 
 class DetectorError(GateError):

@@ -140,6 +140,9 @@ class Settings(BaseSettings):
     deadline_seconds: float = Field(
         10, gt=0, le=300, description="Budget of a call without a deadline, and upper bound of one with."
     )
+    max_in_flight: int = Field(
+        256, ge=1, le=100_000, description="Calls in progress; one more is refused with RESOURCE_EXHAUSTED."
+    )
     drain_seconds: float = Field(5, ge=0, le=600, description="Keep serving after readiness drops.")
     grace_seconds: float = Field(20, ge=0, le=600, description="Then let accepted calls finish.")
     reflection: bool = Field(default=False, description="gRPC reflection.")

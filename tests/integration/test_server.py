@@ -378,6 +378,35 @@ def handled(fake: Fake, code: str, method: str = "CheckFaceQuality") -> float:
     )
 
 
+async def test_calls_over_the_limit_are_shed_and_health_is_not() -> None:
+    """At once, with RetryInfo and pushback; what is in progress is not touched, and the place comes free again."""
+    app_settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", max_in_flight=2)
+    detector = FakeDetector()
+    detector.delay = 0.5
+    app = App(app_settings, detector, metrics=Metrics(CollectorRegistry()))
+    ports = await app.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
+        stub = pb_grpc.FaceQualityServiceStub(channel)
+        request = pb.CheckFaceQualityRequest(image=PORTRAIT)
+        accepted = [asyncio.ensure_future(stub.CheckFaceQuality(request)) for _ in range(2)]
+        async with asyncio.timeout(5):
+            while app.metrics.registry.get_sample_value("facequality_in_flight_calls") != 2:
+                await asyncio.sleep(0.01)
+        started = asyncio.get_running_loop().time()
+        error = await failure(stub.CheckFaceQuality(request))
+        assert asyncio.get_running_loop().time() - started < 0.3
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        info: Any = details(error)["ErrorInfo"]
+        assert info.reason == "OVERLOADED"
+        assert "RetryInfo" in details(error)
+        assert ("grpc-retry-pushback-ms", "500") in tuple(error.trailing_metadata())
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        assert (await health.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
+        assert len(await asyncio.gather(*accepted)) == 2
+        assert (await stub.CheckFaceQuality(request)).policy == "enroll"
+    await app.stop(drain_seconds=0, grace_seconds=1)
+
+
 # -- metrics ---------------------------------------------------------------------------------------------------------
 
 

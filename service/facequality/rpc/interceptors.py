@@ -1,4 +1,4 @@
-"""Interceptors, outermost first: metrics, calls in flight, correlation with the access log, errors, parsing.
+"""Interceptors, outermost first: metrics, calls in flight, correlation with the access log, errors, admission, parsing.
 
 All but the last are context managers around a call; one interceptor applies such a manager to every kind of handler.
 """
@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
 from facequality import correlation
-from facequality.errors import Code, ErrorReason, GateError, InvalidRequest
+from facequality.errors import Code, ErrorReason, GateError, InvalidRequest, Overloaded
 from facequality.metrics import Metrics
 from facequality.rpc.status import bug_status, to_status
 
@@ -139,9 +139,10 @@ def _parsing(handler: Handler, parse: Callable[[bytes], Any]) -> Callable[..., A
 class InFlight:
     """The calls in progress, infrastructure aside."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        """Nothing is in progress yet."""
+    def __init__(self, metrics: Metrics, limit: int) -> None:
+        """Nothing is in progress yet; ``limit`` is how many calls may be."""
         self._gauge = metrics.in_flight
+        self._limit = limit
         self._count = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -161,6 +162,13 @@ class InFlight:
             yield
         finally:
             self._change(-1)
+
+    @asynccontextmanager
+    async def admission(self, method: Method, _: Context) -> AsyncIterator[None]:
+        """Refuse a call over the limit. Health is never refused: a busy gate is not a dead one."""
+        if not method.is_quiet and self._count > self._limit:
+            raise Overloaded(self._limit)
+        yield
 
     def _change(self, by: int) -> None:
         self._count += by
@@ -227,15 +235,18 @@ async def errors(method: Method, context: Context) -> AsyncIterator[None]:
         structlog.contextvars.bind_contextvars(**vendor, error_reason=error.reason.value, error=error.message)
         if error.code is Code.INTERNAL:
             log.exception("rpc.bug", method=f"/{method.service}/{method.name}")
-        await _abort(context, rpc_status.to_status(to_status(error)))
+        await _abort(context, rpc_status.to_status(to_status(error)), retry_after=error.retry_after)
     except Exception:
         log.exception("rpc.bug", method=f"/{method.service}/{method.name}")
         await _abort(context, rpc_status.to_status(bug_status()))
 
 
-async def _abort(context: Context, status: grpc.Status) -> None:
+async def _abort(context: Context, status: grpc.Status, retry_after: float | None = None) -> None:
     # Trailing metadata given to abort replaces what was set before: keep both.
     trailing = (*context.trailing_metadata(), *status.trailing_metadata)
+    if retry_after is not None:
+        # gRPC's built-in retries do not read RetryInfo, but honour this.
+        trailing = (*trailing, ("grpc-retry-pushback-ms", str(round(1000 * retry_after))))
     await context.abort(status.code, status.details, trailing)
 
 

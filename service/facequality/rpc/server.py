@@ -60,6 +60,7 @@ def build_server(
             AroundInterceptor(in_flight.around),
             AroundInterceptor(access_log),
             AroundInterceptor(errors),
+            AroundInterceptor(in_flight.admission),
             ParsingInterceptor(),
         ],
         options=_OPTIONS,
