@@ -211,7 +211,7 @@ async def run(settings: Settings) -> None:
         StartError: the gate cannot start.
     """
     metrics = Metrics(_process_registry())
-    detector = await asyncio.to_thread(build_detector, settings, metrics.observe_paid_call)
+    detector = await asyncio.to_thread(build_detector, settings, metrics)
     app = App(settings, detector, metrics=metrics)
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     loop = asyncio.get_running_loop()

@@ -16,6 +16,7 @@ import grpc
 import structlog
 import typer
 from google.protobuf import json_format
+from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.progress import Progress
 
@@ -26,6 +27,7 @@ from facequality.detectors.tencentcloud.signature import Credential
 from facequality.emulator import scenario as scenarios
 from facequality.emulator import server as emulator_server
 from facequality.gate import Gate
+from facequality.metrics import Metrics
 from facequality.rendering import add_error, add_verdict, verdict_table
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import verdict_pb2
@@ -181,7 +183,7 @@ async def _checker(target: str, timeout: float) -> AsyncIterator[Checker]:
     loaded = _settings(serving=True)
     try:
         policies = parts.load_policies(loaded)
-        detector = await asyncio.to_thread(parts.build_detector, loaded)
+        detector = await asyncio.to_thread(parts.build_detector, loaded, Metrics(CollectorRegistry()))
     except parts.StartError as error:
         _fail(str(error))
     try:

@@ -73,6 +73,7 @@ class ErrorReason(StrEnum):
     UPSTREAM_RESPONSE_TOO_LARGE = "UPSTREAM_RESPONSE_TOO_LARGE"
     UPSTREAM_UNKNOWN = "UPSTREAM_UNKNOWN"
     UPSTREAM_UNEXPECTED = "UPSTREAM_UNEXPECTED"
+    UPSTREAM_BREAKER_OPEN = "UPSTREAM_BREAKER_OPEN"
 
 
 class Retry(StrEnum):
@@ -114,20 +115,28 @@ class GateError(Exception):
         *,
         metadata: Mapping[str, str] | None = None,
         retry: Retry = Retry.NEVER,
+        wait_seconds: float | None = None,
         violations: tuple[FieldViolation, ...] = (),
     ) -> None:
-        """``metadata`` goes into ErrorInfo, ``retry`` into RetryInfo where waiting helps, ``violations`` into BadRequest."""
+        """``metadata`` goes into ErrorInfo, ``violations`` into BadRequest.
+
+        ``retry`` says whether the gate itself may try again; RetryInfo tells the caller to wait as long as it says, or
+        ``wait_seconds``.
+        """
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.metadata: Mapping[str, str] = MappingProxyType(dict(metadata or {}))
         self.retry = retry
+        self._wait_seconds = wait_seconds
         self.violations = violations
 
     @property
     def retry_after(self) -> float | None:
         """Seconds after which another call may succeed; None where waiting does not help."""
-        return self.retry.seconds if self.code in {Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED} else None
+        if self.code not in {Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED}:
+            return None
+        return self.retry.seconds if self._wait_seconds is None else self._wait_seconds
 
 
 class InvalidRequest(GateError):

@@ -11,8 +11,10 @@ import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from facequality import __version__
+from facequality.breaker import State
 from facequality.detector import DetectorInfo
-from facequality.detectors.observed import DetectorCall, Outcome
+from facequality.detectors.observed import DetectorCall, Outcome, outcome_of
+from facequality.errors import GateError
 from facequality.gate import CheckResult
 from facequality.measure import FACE_MEASURES, MEASURES, QUALITY_MEASURES
 from facequality.model import Detection, Face, Judgement, Measure, Reason, Verdict
@@ -72,6 +74,10 @@ class Metrics:
         )
         self.detector_seconds = histogram("facequality_detector_seconds", "Seconds a detector call took.", ("detector",), SECONDS)
         self.paid = counter("facequality_paid_calls_total", "Detector calls that the vendor bills.", ("detector",))
+        self.retries = counter(
+            "facequality_detector_retries_total", "Detector calls made again, by class of outcome.", ("detector", "outcome")
+        )
+        self.breaker = gauge("facequality_breaker_state", "1 for the circuit breaker's state.", ("detector", "state"))
         self.saved = counter("facequality_saved_calls_total", "Detector calls saved.", ("cause",))
         self.saved.labels("local_rejection")
         self.would_flip = counter(
@@ -120,6 +126,8 @@ class Metrics:
         self.paid.labels(detector.name)
         for outcome in Outcome:
             self.detector_calls.labels(detector.name, outcome.value)
+            self.retries.labels(detector.name, outcome.value)
+        self.observe_breaker(detector, State.CLOSED)
 
     def observe_rpc_start(self, grpc_type: str, service: str, method: str) -> None:
         """An RPC's first message is there."""
@@ -154,6 +162,15 @@ class Metrics:
         """A detector call ended."""
         self.detector_calls.labels(call.detector.name, call.outcome.value).inc()
         self.detector_seconds.labels(call.detector.name).observe(call.seconds)
+
+    def observe_retry(self, detector: DetectorInfo, error: GateError) -> None:
+        """A detector call is made again."""
+        self.retries.labels(detector.name, outcome_of(error).value).inc()
+
+    def observe_breaker(self, detector: DetectorInfo, state: State) -> None:
+        """The circuit breaker stands so."""
+        for each in State:
+            self.breaker.labels(detector.name, each.value).set(each is state)
 
     def observe_paid_call(self, detector: DetectorInfo) -> None:
         """A request that the vendor bills left."""

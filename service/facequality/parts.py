@@ -5,16 +5,17 @@ from __future__ import annotations
 import functools
 import importlib.util
 import ssl
-from collections.abc import Callable
 from datetime import UTC, datetime
 
-from facequality.detector import Detector, DetectorInfo
+from facequality.detector import Detector
 from facequality.detectors.download import DownloadingDetector
+from facequality.detectors.resilience import BreakingDetector, RetryingDetector
 from facequality.detectors.tencentcloud import client as cloud_client
 from facequality.detectors.tencentcloud.client import CloudOptions, TencentCloudDetector
 from facequality.detectors.tencentcloud.credentials import CredentialSource, FileCredentials, usable
 from facequality.detectors.transport import HttpClient, HttpOptions
 from facequality.errors import OperatorFault
+from facequality.metrics import Metrics
 from facequality.photo_uri import UriRules
 from facequality.policy import DEFAULT_PRESET, PolicySet, built_in
 from facequality.policy_file import PolicyFileError, load
@@ -25,8 +26,8 @@ class StartError(Exception):
     """The gate cannot start; the text says what to mend."""
 
 
-def build_detector(settings: Settings, on_paid_call: Callable[[DetectorInfo], None] = lambda _: None) -> Detector:
-    """Make the live detector; ``on_paid_call`` is told of each request that is billed.
+def build_detector(settings: Settings, metrics: Metrics) -> Detector:
+    """Make the live detector; what only it sees of its calls goes into the metrics.
 
     Raises:
         StartError: an extra or a file that it needs is missing.
@@ -36,7 +37,7 @@ def build_detector(settings: Settings, on_paid_call: Callable[[DetectorInfo], No
         if not settings.embedded_fetch_uris:
             return engine
         return DownloadingDetector(engine, rules=uri_rules(settings))
-    return _cloud(settings, on_paid_call)
+    return _cloud(settings, metrics)
 
 
 def load_policies(settings: Settings) -> PolicySet:
@@ -60,7 +61,7 @@ def uri_rules(settings: Settings) -> UriRules:
     return UriRules(frozenset(host for host in hosts if host))
 
 
-def _cloud(settings: Settings, on_paid_call: Callable[[DetectorInfo], None]) -> Detector:
+def _cloud(settings: Settings, metrics: Metrics) -> Detector:
     credentials: CredentialSource
     if settings.secret_id_file is not None and settings.secret_key_file is not None:
         credentials = FileCredentials(settings.secret_id_file, settings.secret_key_file, settings.token_file)
@@ -88,8 +89,12 @@ def _cloud(settings: Settings, on_paid_call: Callable[[DetectorInfo], None]) -> 
         language=settings.tencentcloud_language,
         unsigned_payload=settings.tencentcloud_unsigned_payload,
     )
-    paid = functools.partial(on_paid_call, cloud_client.INFO)
-    return TencentCloudDetector(credentials, options, HttpClient(http), on_paid_call=paid)
+    info = cloud_client.INFO
+    client = TencentCloudDetector(
+        credentials, options, HttpClient(http), on_paid_call=functools.partial(metrics.observe_paid_call, info)
+    )
+    breaking = BreakingDetector(client, on_state=functools.partial(metrics.observe_breaker, info))
+    return RetryingDetector(breaking, on_retry=functools.partial(metrics.observe_retry, info))
 
 
 def embedded_detector(workers: int | None = None) -> Detector:

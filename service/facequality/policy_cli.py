@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import typing
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -48,7 +49,7 @@ def check(
     for file in files:
         try:
             served = load(file, datetime.now(UTC))
-        except PolicyFileError as error:
+        except (PolicyFileError, OSError) as error:
             typer.echo(str(error), err=True)
             worst = EXIT_ERROR
             continue
@@ -80,7 +81,7 @@ def show(
         elif output is Format.JSON:
             typer.echo(json.dumps(document(served, names), ensure_ascii=False, indent=2))
         else:
-            typer.echo(yaml.safe_dump(document(served, names), sort_keys=False, allow_unicode=True, width=120), nl=False)
+            typer.echo(_yaml(document(served, names)), nl=False)
     except PolicyNotFound as error:
         _fail(error.message)
 
@@ -105,6 +106,9 @@ def diff(
     if len(old) != 1 or len(new) != 1:
         for name in sorted(old.keys() ^ new.keys()):
             table.add_row(name, "policy", *(("served", "gone") if name in old else ("none", "new")), "")
+    defaults = [_default(text) for text in (before, after)]
+    if all(defaults) and defaults[0] != defaults[1]:
+        table.add_row("", "default", *defaults, "")
     if not table.row_count:
         typer.echo("no difference")
         return
@@ -116,6 +120,36 @@ def diff(
 def schema() -> None:
     """Print the JSON Schema of policy files, for editors."""
     typer.echo(json.dumps(json_schema(), indent=2))
+
+
+def _default(text: str) -> str:
+    """The default policy of a FILE; nothing for a single policy."""
+    return load(Path(text), datetime.now(UTC)).default if Path(text).exists() else ""
+
+
+def _yaml(content: dict[str, typing.Any]) -> str:
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    # Texts that look like numbers stay texts, and small numbers are written out: the loader reads both as they were.
+    Dumper.add_representer(str, _text)
+    Dumper.add_representer(
+        float, lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:float", f"{value:.15f}".rstrip("0"))
+    )
+    return yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+_WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
+"""Plain words that some YAML reads as something else."""
+
+
+def _decimal(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:float", f"{value:.15f}".rstrip("0"))
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", value) and value.lower() not in _WORDS
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if plain else '"')
 
 
 def _measures_of(detector: DetectorName | None) -> frozenset[Measure]:
@@ -143,7 +177,7 @@ def _selected(text: str) -> dict[str, Policy]:
             policy = load(Path(path), datetime.now(UTC)).get(name)
         else:
             policy = built_in(datetime.now(UTC)).get(text)
-    except (PolicyFileError, PolicyNotFound) as error:
+    except (PolicyFileError, PolicyNotFound, OSError) as error:
         _fail(str(error))
     return {policy.name: policy}
 

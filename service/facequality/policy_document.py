@@ -17,11 +17,15 @@ _STRICTNESS = (FaceRule.LARGEST, FaceRule.DOMINANT, FaceRule.EXACTLY_ONE)
 
 
 def document(policies: PolicySet, names: list[str]) -> dict[str, Any]:
-    """Write policies out, resolved, as a policy file holds them."""
-    shadows = [policies.get(name).shadow for name in names]
-    names = [*names, *(shadow for shadow in dict.fromkeys(shadows) if shadow and shadow not in names)]
-    content: dict[str, Any] = {"policies": {name: _policy(policies.get(name)) for name in names}}
-    return {"default": policies.default, **content} if policies.default in names else content
+    """Write policies out, resolved, as a policy file holds them; with the shadows that they name."""
+    wanted = dict.fromkeys(names)
+    for name in names:
+        shadow = policies.get(name).shadow
+        while shadow and shadow not in wanted:
+            wanted[shadow] = None
+            shadow = policies.get(shadow).shadow
+    default = policies.default if policies.default in wanted else names[0]
+    return {"default": default, "policies": {name: _policy(policies.get(name)) for name in wanted}}
 
 
 def _policy(policy: Policy) -> dict[str, Any]:
@@ -64,6 +68,8 @@ class Change:
 
 def differences(before: Policy, after: Policy) -> Iterator[Change]:
     """Yield what a change from one policy to another tightens and loosens."""
+    if before.shadow != after.shadow:
+        yield Change("shadow", before.shadow or "none", after.shadow or "none", Effect.REPORTS)
     if before.face_rule is not after.face_rule:
         tighter = _STRICTNESS.index(after.face_rule) > _STRICTNESS.index(before.face_rule)
         yield Change("faces", before.face_rule.value, after.face_rule.value, _effect(tighter=tighter))

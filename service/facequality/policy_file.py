@@ -6,6 +6,7 @@ A file replaces the served set; the built-in policies remain as bases for ``exte
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,12 +17,15 @@ from facequality.guidance import LANGUAGES
 from facequality.measure import FACE_MEASURES, MEASURES, Bound
 from facequality.model import Measure, Reason
 from facequality.policy import DEFAULT_PRESET, PRESETS, FaceRule, Policy, PolicySet
-from facequality.yaml_tree import Node, YamlError, parse
+from facequality.yaml_tree import MAX_BYTES, Node, YamlError, parse
 
 MAX_POLICIES = 100
 """Policies are metric labels."""
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 MAX_TEXT = 200
+MAX_FILES = 64
+MAX_SHOWN = 100
+"""Mistakes that are shown; of more only the number is."""
 
 TOP_KEYS = ("default", "policies")
 POLICY_KEYS = ("description", "extends", "faces", "bounds", "advisory", "shadow", "guidance")
@@ -53,7 +57,10 @@ class PolicyFileError(Exception):
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         """Hold every mistake, in the order of files and lines."""
         self.mistakes = tuple(sorted(mistakes, key=lambda mistake: (mistake.file, mistake.line)))
-        super().__init__("\n".join(map(str, self.mistakes)))
+        lines = [str(mistake) for mistake in self.mistakes[:MAX_SHOWN]]
+        if len(self.mistakes) > MAX_SHOWN:
+            lines.append(f"and {len(self.mistakes) - MAX_SHOWN} more")
+        super().__init__("\n".join(lines))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +70,12 @@ class _Place:
     file: str
     path: str
     node: Node
+    line: int
+    """Where its key stands, or the value if it has none."""
 
     def at(self, key: str, node: Node) -> _Place:
-        return _Place(self.file, f"{self.path}.{key}" if self.path else key, node)
+        path = f"{self.path}.{key[:MAX_TEXT]}" if self.path else key[:MAX_TEXT]
+        return _Place(self.file, path, node, self.node.keys.get(key, node.line))
 
 
 @dataclass(slots=True)
@@ -74,6 +84,8 @@ class _Entry:
 
     place: _Place
     extends: _Place | None = None
+    extends_something: bool = False
+    """Whether the key is there, be it mistaken."""
     faces: FaceRule | None = None
     bounds: dict[Measure, tuple[_Place, dict[str, float | None] | None]] = field(default_factory=dict)
     """Per measure the sides written; None drops the inherited bound, a side of None drops that side."""
@@ -92,14 +104,28 @@ def load(path: Path, loaded_at: datetime, default: str = "") -> PolicySet:
     files = policy_files(path)
     if not files:
         raise PolicyFileError([Mistake(str(path), 0, "", "the directory holds no *.yaml or *.yml file")])
+    if len(files) > MAX_FILES:
+        raise PolicyFileError([Mistake(str(path), 0, "", f"the directory holds more than {MAX_FILES} files")])
     return _Loader().load(files, str(path), loaded_at, default)
+
+
+def read_bounded(file: Path) -> bytes:
+    """Read a file, but no more than one byte over what is taken.
+
+    Raises:
+        OSError: it cannot be read, or is not a regular file.
+    """
+    if file.exists() and not file.is_file():
+        raise OSError(errno.EINVAL, "not a regular file")
+    with file.open("rb") as stream:
+        return stream.read(MAX_BYTES + 1)
 
 
 def policy_files(path: Path) -> list[Path]:
     """Return the files that a path stands for: itself, or a directory's ``*.yaml`` and ``*.yml``, sorted."""
     if not path.is_dir():
         return [path]
-    return sorted(file for file in path.iterdir() if file.suffix in {".yaml", ".yml"} and file.is_file())
+    return sorted(file for file in path.iterdir() if file.suffix in {".yaml", ".yml"} and not file.is_dir())
 
 
 class _Loader:
@@ -127,14 +153,14 @@ class _Loader:
     def _read(self, file: Path) -> None:
         name = str(file)
         try:
-            root = parse(file.read_bytes())
+            root = parse(read_bounded(file))
         except OSError as error:
             self._mistakes.append(Mistake(name, 0, "", f"cannot be read: {error.strerror}"))
             return
         except YamlError as error:
             self._mistakes.append(Mistake(name, error.line, "", str(error)))
             return
-        place = _Place(name, "", root)
+        place = _Place(name, "", root, root.line)
         top = self._mapping(place, TOP_KEYS, "a mapping with the keys policies and default")
         if top is None:
             return
@@ -159,7 +185,6 @@ class _Loader:
     def _read_policy(self, name: str, place: _Place) -> None:
         if NAME.fullmatch(name) is None:
             self._wrong(place, "a name is 1 to 63 of a-z, 0-9, - and _, and begins with a letter")
-            return
         if name in self._entries:
             self._wrong(place, f"stands in {self._entries[name].place.file} too")
             return
@@ -175,6 +200,7 @@ class _Loader:
         entry.description = self._text(place)
 
     def _read_extends(self, entry: _Entry, place: _Place) -> None:
+        entry.extends_something = True
         entry.extends = place if self._text(place) is not None else None
 
     def _read_shadow(self, entry: _Entry, place: _Place) -> None:
@@ -208,7 +234,7 @@ class _Loader:
             elif value is None:
                 sides[side] = None
             elif not isinstance(value, float):
-                self._wrong(number, f"must be a number from {spec.lowest:g} to {spec.highest:g}, not {value!r}")
+                self._wrong(number, f"must be a number from {spec.lowest:g} to {spec.highest:g}, not {str(value)[:40]!r}")
             elif not spec.lowest <= value <= spec.highest:
                 self._wrong(number, f"{value:g} is outside {spec.lowest:g} to {spec.highest:g}")
             else:
@@ -257,13 +283,13 @@ class _Loader:
             return None
         faces = entry.faces or (base.face_rule if base else None)
         if faces is None:
-            if "faces" not in entry.place.node.keys:
+            if "faces" not in entry.place.node.keys and not entry.extends_something:
                 self._wrong(entry.place, f"needs faces ({_one_of(FaceRule)}) or extends")
             return None
         bounds = self._merge_bounds(entry, base)
         advisory = frozenset(entry.advisory) if entry.advisory is not None else base.advisory if base else frozenset()
         for measure, place in (entry.advisory or {}).items():
-            if measure not in bounds:
+            if measure not in bounds and measure not in entry.bounds:
                 self._wrong(place, f"{measure} has no bound to be advisory")
         guidance: dict[Reason, Mapping[str, str]] = dict(base.guidance) if base else {}
         for reason, sentences in entry.guidance.items():
@@ -284,6 +310,9 @@ class _Loader:
             return self._resolve(wanted, chain)
         if wanted in PRESETS:
             return PRESETS[wanted]
+        if wanted == name:
+            self._wrong(entry.extends, f"extends itself: {name} -> {name}")
+            return None
         names = [*self._entries, *PRESETS]
         self._wrong(entry.extends, f"there is no policy {wanted!r}{_near(wanted, names)}; there are {', '.join(names)}")
         return None
@@ -343,9 +372,8 @@ class _Loader:
         for key, node in value.items():
             each = place.at(key, node)
             if known is not None and key not in known:
-                line = place.node.keys[key]
                 text = f"is not a key here{_near(key, known)}; keys: {', '.join(known)}"
-                self._mistakes.append(Mistake(each.file, line, each.path, text))
+                self._mistakes.append(Mistake(each.file, each.line, each.path, text))
             else:
                 found[key] = each
         return found
@@ -358,7 +386,7 @@ class _Loader:
         return None
 
     def _wrong(self, place: _Place, text: str) -> None:
-        self._mistakes.append(Mistake(place.file, place.node.line, place.path, text))
+        self._mistakes.append(Mistake(place.file, place.line, place.path, text))
 
 
 def _near(value: object, known: Iterable[str]) -> str:

@@ -17,12 +17,16 @@ import structlog
 from watchfiles import awatch
 
 from facequality.policy import PolicySet
-from facequality.policy_file import PolicyFileError, load, policy_files
+from facequality.policy_file import MAX_FILES, PolicyFileError, load, policy_files, read_bounded
 
 log = structlog.get_logger()
 
 DEBOUNCE_MILLISECONDS = 200
 """Changes this close together are one: an editor's save, a ConfigMap's swap of its symlink."""
+
+
+LOOK_MILLISECONDS = 5000
+"""How often the content is looked at without an event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +57,11 @@ class PolicyStore:
         """Return the set of the moment."""
         return self._served
 
-    def reload(self, path: Path, default: str) -> None:
-        """Load anew; swap if all is well. Never raises for what the files hold."""
+    async def reload(self, path: Path, default: str) -> None:
+        """Load anew, off the event loop; swap if all is well. Never raises for what the files hold."""
         now = datetime.now(UTC)
         try:
-            fresh = load(path, now, default)
+            fresh = await asyncio.to_thread(load, path, now, default)
         except (PolicyFileError, OSError) as error:
             self.last_failure = ReloadFailure(now, str(error))
             self._on_failure()
@@ -83,23 +87,31 @@ class PolicyWatch:
 
     async def run(self) -> None:
         """Watch until stopped."""
+        # Events tell soon; looking now and then tells surely: a watched directory may be replaced, a symlink's target edited.
         changes = awatch(
-            self._directory, stop_event=self._stop, debounce=DEBOUNCE_MILLISECONDS, step=20, recursive=False, watch_filter=None
+            self._directory,
+            stop_event=self._stop,
+            debounce=DEBOUNCE_MILLISECONDS,
+            step=20,
+            recursive=False,
+            watch_filter=None,
+            rust_timeout=LOOK_MILLISECONDS,
+            yield_on_timeout=True,
         )
-        self._look()
+        await self._look()
         async for _ in changes:
-            self._look()
+            await self._look()
 
     def stop(self) -> None:
         """End ``run``."""
         self._stop.set()
 
-    def _look(self) -> None:
+    async def _look(self) -> None:
         # Many events can tell of one change, and of none at all in a directory with other files.
-        now = fingerprint(self._path)
+        now = await asyncio.to_thread(fingerprint, self._path)
         if now != self._seen:
             self._seen = now
-            self._store.reload(self._path, self._default)
+            await self._store.reload(self._path, self._default)
 
 
 Fingerprint = tuple[tuple[str, bytes], ...]
@@ -108,6 +120,14 @@ Fingerprint = tuple[tuple[str, bytes], ...]
 def fingerprint(path: Path) -> Fingerprint:
     """Digest what a load would read."""
     try:
-        return tuple((file.name, hashlib.sha256(file.read_bytes()).digest()) for file in policy_files(path))
+        files = policy_files(path)
     except OSError:
         return ()
+    return tuple((file.name, _digest(file)) for file in files[: MAX_FILES + 1])
+
+
+def _digest(file: Path) -> bytes:
+    try:
+        return hashlib.sha256(read_bounded(file)).digest()
+    except OSError:
+        return b""

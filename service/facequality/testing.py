@@ -65,7 +65,8 @@ def detectface_emulator(
     """
     script = scenario if isinstance(scenario, scenarios.Scenario) or scenario is None else scenarios.load(Path(scenario))
     keys = {SECRET_ID: Credential(SECRET_ID, SECRET_KEY, token)}
-    emulator = Emulator(detector or _embedded(), keys, script)
+    own = detector or _embedded()
+    emulator = Emulator(own, keys, script)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="detectface-emulator", daemon=True)
     thread.start()
@@ -76,8 +77,12 @@ def detectface_emulator(
     try:
         running = run(start(emulator, "127.0.0.1", 0, tls))
         scheme = "https" if tls is not None else "http"
-        yield EmulatedEndpoint(f"{scheme}://127.0.0.1:{running.port}", SECRET_ID, SECRET_KEY, emulator)
-        run(running.stop())
+        try:
+            yield EmulatedEndpoint(f"{scheme}://127.0.0.1:{running.port}", SECRET_ID, SECRET_KEY, emulator)
+        finally:
+            run(running.stop())
+            if detector is None:
+                run(own.aclose())
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)

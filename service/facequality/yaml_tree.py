@@ -13,7 +13,8 @@ MAX_DEPTH = 12
 Scalar = str | float | bool | None
 
 # Numbers as people write them. YAML 1.1 also reads 1:30 as ninety, 0o17 and 1_000: those stay texts, and are refused as such.
-_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
+_NUMBER = re.compile(r"[-+]?[0-9]{1,15}(\.[0-9]{1,15})?")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _PLAIN = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
@@ -55,8 +56,9 @@ def parse(content: bytes) -> Node:
     except yaml.MarkedYAMLError as error:
         mark: yaml.Mark | None = error.problem_mark or error.context_mark
         raise YamlError(mark.line + 1 if mark else 0, f"is not YAML: {error.problem or error.context}") from error
-    except yaml.YAMLError as error:
-        raise YamlError(0, "is not YAML: it holds characters that YAML forbids") from error
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        # PyYAML lets errors of int() and chr() through.
+        raise YamlError(0, "is not YAML: it holds characters or numbers that YAML forbids") from error
     if root is None:
         raise YamlError(0, "is empty")
     return _node(root)
@@ -71,6 +73,8 @@ def _scan(text: str) -> None:
             raise YamlError(line, "anchors and aliases are not taken; write the values out, or use extends")
         if getattr(event, "tag", None):
             raise YamlError(line, "tags are not taken")
+        if isinstance(event, yaml.ScalarEvent) and _SURROGATE.search(event.value):
+            raise YamlError(line, "holds half of a character (a lone surrogate)")
         documents += isinstance(event, yaml.DocumentStartEvent)
         if documents > 1:
             raise YamlError(line, "holds more than one document")

@@ -94,7 +94,7 @@ async def gate(endpoint_url: str, **more: Any) -> AsyncIterator[Gate]:
         **more,
     )
     metrics = Metrics(CollectorRegistry())
-    app = App(settings, build_detector(settings, metrics.observe_paid_call), metrics=metrics)
+    app = App(settings, build_detector(settings, metrics), metrics=metrics)
     ports = await app.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
         yield Gate(app, channel)

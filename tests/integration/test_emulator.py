@@ -491,6 +491,30 @@ async def test_hanging_and_dripping_take_their_time(tmp_path: Path) -> None:
         await detector.aclose()
 
 
+@pytest.mark.parametrize("when", ["before", "within"])
+def test_a_reset_is_a_reset(tmp_path: Path, when: str) -> None:
+    """RST on the wire, not a polite end."""
+    file = scripted(tmp_path, f"rules: [{{action: {{reset: {when}}}}}]")
+    with detectface_emulator(file, detector=RecordingDetector(EXAMPLE_2)) as running, pytest.raises(ConnectionResetError):
+        call(running, {"Image": b64(CAT)})
+
+
+def test_an_emulator_whose_user_fails_stops_listening() -> None:
+    """The port is free again."""
+    port = 0
+
+    def use() -> None:
+        nonlocal port
+        with detectface_emulator("example-2", detector=RecordingDetector(EXAMPLE_2)) as running:
+            port = int(running.host.rsplit(":", 1)[1])
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        use()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=2)
+
+
 def test_latency_and_rate_limits(tmp_path: Path) -> None:
     """A fixed latency is kept; over the rate there is RequestLimitExceeded."""
     file = scripted(tmp_path, "latency: {seconds: 0.1}\nrate_limit: {qps: 5}\nrules: [{action: {example: 2}}]")
@@ -519,6 +543,8 @@ def test_latency_and_rate_limits(tmp_path: Path) -> None:
         ("rules: [{match: {probability: 2}}]", "rules.0.match.probability: Input should be less than or equal to 1"),
         ("latency: {seconds: 1, median: 2, p99: 3}", "give seconds, or between, or median and p99"),
         ("latency: {between: [2, 1]}", "the first is over the second"),
+        ("rate_limit: {qps: 1, code: Nonsense}", "'Nonsense' is not a code that the vendor documents"),
+        ("seed: 1\nseed: 2", "scenario.yaml:2: the key 'seed' stands twice"),
         ("seed: high", "seed: Input should be a valid integer"),
         ("a: [", "scenario.yaml:1: is not YAML"),
         ("", "is empty"),

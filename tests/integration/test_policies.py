@@ -135,6 +135,38 @@ async def test_a_config_maps_swap_is_seen_once(tmp_path: Path) -> None:
         assert served.sample("facequality_policy_reloads_total", result="success") == 3
 
 
+async def test_a_directory_that_is_replaced_is_still_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what a symlink points at elsewhere: what no event tells is looked at now and then."""
+    monkeypatch.setattr("facequality.reload.LOOK_MILLISECONDS", 300)
+    folder, target = tmp_path / "policies", tmp_path / "elsewhere.yaml"
+    folder.mkdir()
+    write(folder / "policies.yaml", STRICT)
+    async with gate(folder) as served:
+        strict = revision(served)
+        folder.rename(tmp_path / "old")
+        folder.mkdir()
+        write(target, LOOSE)
+        (folder / "policies.yaml").symlink_to(target)
+        await until(lambda: revision(served) != strict)
+        write(target, STRICT)
+        await until(lambda: revision(served) == strict)
+        target.unlink()
+        await until(lambda: served.app.store.last_failure is not None)
+        assert revision(served) == strict
+
+
+async def test_no_content_ends_the_watch(tmp_path: Path) -> None:
+    """After what the YAML library stumbles over, the next good file is served."""
+    path = tmp_path / "policies.yaml"
+    write(path, STRICT)
+    async with gate(path) as served:
+        strict = revision(served)
+        write(path, 'a: "\\U00110000"')
+        await until(lambda: served.app.store.last_failure is not None)
+        write(path, LOOSE)
+        await until(lambda: revision(served) != strict)
+
+
 async def test_a_broken_file_changes_nothing_and_is_shown_until_it_is_mended(tmp_path: Path) -> None:
     """Counted, and told by GetPolicy and ListPolicies with its reason."""
     path = tmp_path / "policies.yaml"
@@ -290,6 +322,12 @@ def test_policy_show_and_diff_read_files(tmp_path: Path) -> None:
     assert "extra" in result.stdout
     assert run("policy", "diff", one, one).exit_code == 0
     assert run("policy", "diff", f"{other}:extra", "loose").exit_code == 0
+    both = "policies: {a: {extends: enroll}, b: {extends: loose}}\n"
+    write(one, both + "default: a")
+    write(other, both + "default: b")
+    result = run("policy", "diff", one, other)
+    assert (result.exit_code, "default" in result.stdout) == (1, True)
+    assert run("policy", "check", "x" * 300).exit_code == 2
     assert run("policy", "diff", "enroll", "nope").exit_code == 2
 
 

@@ -24,6 +24,7 @@ from tests.detections import detections, policies
 BROKEN = Path(__file__).parent.parent / "data" / "policies"
 WORKED = Path(__file__).parent.parent.parent / "deploy" / "policies"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+STRICT_ENROLL = "policies: {gate: {extends: enroll}}"
 MEASURES_LIST = "; measures: " + ", ".join(FACE_MEASURES)
 
 # What follows the file's name: line, path, and what would be right.
@@ -74,7 +75,7 @@ MISTAKES = {
         "2: policies.kiosk.extends: there is no policy 'enrol'; did you mean enroll?; there are kiosk, loose, normal, enroll, strict",
     ],
     "faces_missing": [
-        "3: policies.kiosk: needs faces (largest, dominant or exactly_one) or extends",
+        "2: policies.kiosk: needs faces (largest, dominant or exactly_one) or extends",
     ],
     "faces_unknown": [
         "4: policies.kiosk.faces: must be largest, dominant or exactly_one; did you mean exactly_one?",
@@ -258,6 +259,60 @@ def test_what_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
         loaded(tmp_path, "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]")
     with pytest.raises(PolicyFileError, match="nested more than 12 deep"):
         loaded(tmp_path, "[" * 100_000)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'a: "\\U00110000"',
+        "%YAML " + "9" * 5000 + ".1\n---\na: b",
+        'policies: {a: {extends: enroll, description: "\\ud800"}}',
+        "policies: {a: {extends: enroll, bounds: {score: {min: ٣٠}}}}",
+        "policies: {a: {extends: enroll, bounds: {score: {min: " + "9" * 400 + "}}}}",
+    ],
+)
+def test_what_the_yaml_library_stumbles_over_is_a_mistake(tmp_path: Path, text: str) -> None:
+    """Never another exception; never half a character that could not be sent."""
+    with pytest.raises(PolicyFileError):
+        loaded(tmp_path, text)
+
+
+def test_a_file_that_is_not_there_is_not_left_out(tmp_path: Path) -> None:
+    """A dangling symlink in a directory is a mistake, not a policy less."""
+    (tmp_path / "a.yaml").write_text(STRICT_ENROLL)
+    (tmp_path / "b.yaml").symlink_to("nowhere.yaml")
+    with pytest.raises(PolicyFileError, match=r"b\.yaml: cannot be read"):
+        load(tmp_path, NOW)
+
+
+def test_ten_thousand_mistakes_are_a_hundred_lines(tmp_path: Path) -> None:
+    """And how many more there are."""
+    with pytest.raises(PolicyFileError) as caught:
+        loaded(tmp_path, "policies:\n" + "".join(f"  p{n}: {{x: 1}}\n" for n in range(90)) * 5)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 101
+    assert lines[-1].startswith("and ")
+
+
+def test_one_policy_shown_loads_back_with_all_that_it_names(tmp_path: Path) -> None:
+    """Shadows of shadows, no default among them, texts like numbers, small numbers."""
+    from facequality.policy_cli import _yaml
+
+    served = loaded(
+        tmp_path,
+        """
+        default: other
+        policies:
+          other: {extends: loose}
+          a: {extends: enroll, shadow: b, description: "08", bounds: {face_area_percent: {min: 0.00001}}}
+          b: {extends: enroll, shadow: c, description: "yes"}
+          c: {extends: strict, description: "1:30 # x"}
+        """,
+    )
+    again = loaded(tmp_path, _yaml(document(served, ["a"])))
+    assert set(again.policies) == {"a", "b", "c"}
+    for name, policy in again.policies.items():
+        assert (policy.revision, policy.description) == (served.get(name).revision, served.get(name).description)
 
 
 def test_the_default_can_be_overridden_and_must_be_served(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ class Outcome(StrEnum):
     CONFIGURATION = "configuration"
     THROTTLED = "throttled"
     QUOTA = "quota"
+    BREAKER_OPEN = "breaker_open"
     NETWORK = "network"
     UPSTREAM = "upstream"
     MALFORMED = "malformed"
@@ -63,6 +64,7 @@ _OUTCOMES = {
     _R.UPSTREAM_UNKNOWN: Outcome.UPSTREAM,
     _R.UPSTREAM_UNEXPECTED: Outcome.UPSTREAM,
     _R.UPSTREAM_MALFORMED: Outcome.MALFORMED,
+    _R.UPSTREAM_BREAKER_OPEN: Outcome.BREAKER_OPEN,
     _R.DEADLINE: Outcome.DEADLINE,
     _R.OVERLOADED: Outcome.THROTTLED,
     _R.GATE_BUG: Outcome.BUG,

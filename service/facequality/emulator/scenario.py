@@ -9,7 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from facequality.detectors.tencentcloud.error_table import LISTED
 from facequality.yaml_tree import Node, YamlError, parse
@@ -19,6 +20,12 @@ Seconds = Annotated[float, Field(ge=0, le=3600)]
 
 class ScenarioError(Exception):
     """A scenario file that cannot be used; one line per mistake, each with its path."""
+
+
+def _documented(code: str) -> str:
+    if code not in LISTED:
+        raise ValueError(f"{code!r} is not a code that the vendor documents")
+    return code
 
 
 class _Strict(BaseModel):
@@ -85,7 +92,7 @@ class Match(_Strict):
 class Action(_Strict):
     """What happens instead of, or on the way to, an answer; at most one of them."""
 
-    error: str | None = None
+    error: Annotated[str, AfterValidator(_documented)] | None = None
     """An error code of the vendor's."""
     example: Literal[1, 2] | None = None
     """One of the API page's two examples."""
@@ -108,10 +115,10 @@ class Action(_Strict):
     @model_validator(mode="after")
     def _sound(self) -> Action:
         given = {name for name in self.model_fields_set if getattr(self, name) is not None and getattr(self, name) is not False}
+        if self.response is not None:
+            orjson.dumps(self.response)
         if len(given) > 1 and given != {"http_status", "body"}:
             raise ValueError(f"give one of {', '.join(sorted(given))}")
-        if self.error is not None and self.error not in LISTED:
-            raise ValueError(f"{self.error!r} is not a code that the vendor documents")
         return self
 
 
@@ -127,7 +134,7 @@ class RateLimit(_Strict):
     """So many requests a second; the rest get a code."""
 
     qps: Annotated[float, Field(gt=0)]
-    code: str = "RequestLimitExceeded"
+    code: Annotated[str, AfterValidator(_documented)] = "RequestLimitExceeded"
 
 
 class Scenario(_Strict):
@@ -163,6 +170,8 @@ def load(path: Path) -> Scenario:
 
 
 def _plain(node: Node) -> Any:
+    for key, line in node.duplicates:
+        raise YamlError(line, f"the key {key!r} stands twice")
     if isinstance(node.value, Mapping):
         return {key: _plain(value) for key, value in node.value.items()}
     if isinstance(node.value, list):

@@ -6,12 +6,15 @@ import asyncio
 import json
 import random
 import signal
+import socket
 import ssl
+import struct
 import time
 import tomllib
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from email.utils import formatdate
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,7 @@ from facequality.detectors.tencentcloud.signature import Credential
 from facequality.emulator.api import ApiError, answer, read
 from facequality.emulator.scenario import Action, Rule, Scenario
 from facequality.emulator.verification import SignedRequest, verify
+from facequality.errors import GateError
 from facequality.model import PhotoBytes, PhotoUri
 from facequality.settings import split_address
 
@@ -69,7 +73,6 @@ class Emulator:
         self._keys = keys
         self._scenario = scenario or Scenario()
         self._clock = clock
-        self._random = random.Random(self._scenario.seed)
         self._limiter = self._make_limiter()
         self.calls = 0
         """Authentic requests so far: what the vendor would bill."""
@@ -94,9 +97,9 @@ class Emulator:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         started, request_id = time.perf_counter(), str(uuid.uuid4())
         outcome = await self._outcome(request)
-        content = orjson.dumps({"Response": {**outcome.response, "RequestId": outcome.response.get("RequestId", request_id)}})
+        content = orjson.dumps({"Response": {"RequestId": request_id, **outcome.response}})
         try:
-            return await _send(request, content, outcome.action)
+            return await _send(request, content, outcome.action, self._now())
         finally:
             seconds = time.perf_counter() - started
             self._requests.labels(outcome.code).inc()
@@ -127,6 +130,7 @@ class Emulator:
         self.calls += 1
         call = self.calls
         given = _parameters(request.method, headers, query, body)
+        del body
         action, version = (
             headers.get("x-tc-action", given.get("Action", "")),
             headers.get("x-tc-version", given.get("Version", "")),
@@ -138,8 +142,10 @@ class Emulator:
         parameters = await asyncio.to_thread(read, action, version, given)
         image = parameters.photo.data if isinstance(parameters.photo, PhotoBytes) else None
         url = parameters.photo.uri if isinstance(parameters.photo, PhotoUri) else None
-        rule = self._rule(call, image, url)
-        await asyncio.sleep((rule.latency or self._scenario.latency).draw(self._random))
+        # A source of its own per call: what one draws does not depend on how calls overlap.
+        source = random.Random(f"{self._scenario.seed}:{call}")
+        rule = self._rule(call, image, url, source)
+        await asyncio.sleep((rule.latency or self._scenario.latency).draw(source))
         if rule.action.error is not None:
             raise ApiError(rule.action.error)
         if rule.action.example is not None:
@@ -150,19 +156,25 @@ class Emulator:
             return Outcome(await answer(parameters, self._detector), action=rule.action)
         except ApiError as error:
             return replace(_failed(error.code, language), action=rule.action)
+        except GateError:
+            log.exception("emulator.detector_failed")
+            return replace(_failed("InternalError", language), action=rule.action)
+
+    def _now(self) -> float:
+        return self._clock() + self._scenario.clock_skew_seconds
 
     def _authenticate(self, signed: SignedRequest) -> None:
         if self._keys is None:
             return
-        code = verify(signed, self._keys, self._clock() + self._scenario.clock_skew_seconds)
+        code = verify(signed, self._keys, self._now())
         if code is None and self._scenario.tokens_expired and "x-tc-token" in signed.headers:
             code = "AuthFailure.TokenFailure"
         if code is not None:
             raise ApiError(code)
 
-    def _rule(self, call: int, image: bytes | None, url: str | None) -> Rule:
+    def _rule(self, call: int, image: bytes | None, url: str | None, source: random.Random) -> Rule:
         # Every rule draws, so that one rule's luck does not depend on another's.
-        matching = [rule for rule in self._scenario.rules if rule.match.holds(call, image, url, self._random)]
+        matching = [rule for rule in self._scenario.rules if rule.match.holds(call, image, url, source)]
         return matching[0] if matching else Rule()
 
     def _make_limiter(self) -> AsyncLimiter | None:
@@ -202,13 +214,13 @@ def _failed(code: str, language: str) -> Outcome:
     return Outcome({"Error": {"Code": code, "Message": messages.get(code, messages["other"])}}, code)
 
 
-async def _send(request: web.Request, content: bytes, action: Action) -> web.StreamResponse:
-    headers = {"Content-Type": "application/json", EMULATOR_HEADER: "face-quality-gate"}
+async def _send(request: web.Request, content: bytes, action: Action, now: float) -> web.StreamResponse:
+    headers = {"Content-Type": "application/json", "Date": formatdate(now, usegmt=True), EMULATOR_HEADER: "face-quality-gate"}
     transport = request.transport
     if action.hang:
         await asyncio.sleep(3600)
     if action.reset == "before" and transport is not None:
-        transport.abort()
+        _reset(transport)
     if action.http_status is not None:
         return web.Response(status=action.http_status, text=action.body or "", headers={EMULATOR_HEADER: "face-quality-gate"})
     if action.body is not None:
@@ -223,12 +235,20 @@ async def _send(request: web.Request, content: bytes, action: Action) -> web.Str
     await response.prepare(request)
     if action.reset == "within" and transport is not None:
         await response.write(content[: len(content) // 2])
-        transport.abort()
+        _reset(transport)
         return response
     for start in range(len(content)):
         await response.write(content[start : start + 1])
         await asyncio.sleep(1 / action.drip if action.drip else 0)
     return response
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """Close a connection with RST instead of FIN."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 @dataclass(slots=True)
@@ -251,7 +271,13 @@ async def start(emulator: Emulator, host: str, port: int, tls: ssl.SSLContext | 
         OSError: the address cannot be bound.
     """
     runner = web.AppRunner(
-        emulator.application(), access_log=None, shutdown_timeout=1, max_line_size=MAX_GET_BYTES * 2, handle_signals=False
+        emulator.application(),
+        access_log=None,
+        shutdown_timeout=1,
+        max_line_size=MAX_GET_BYTES * 2,
+        max_field_size=MAX_GET_BYTES,
+        handle_signals=False,
+        handler_cancellation=True,
     )
     await runner.setup()
     site = web.TCPSite(runner, host, port, ssl_context=tls)
@@ -274,7 +300,12 @@ def read_keys(text: str) -> dict[str, Credential]:
         raise ValueError("must be a JSON object of secret ids")  # noqa: TRY004 - a file's content, not a type
     keys = {}
     for secret_id, each in document.items():
-        if not isinstance(each, dict) or not isinstance(each.get("key"), str) or not each.keys() <= {"key", "token"}:
+        if (
+            not isinstance(each, dict)
+            or not isinstance(each.get("key"), str)
+            or not each.keys() <= {"key", "token"}
+            or not isinstance(each.get("token", ""), str)
+        ):
             raise ValueError(f'{secret_id}: must be {{"key": …, "token": …}}')
         keys[secret_id] = Credential(secret_id, each["key"], each.get("token"))
     return keys

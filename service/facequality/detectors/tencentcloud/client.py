@@ -6,16 +6,21 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
+
+import structlog
 
 from facequality import __version__, correlation
 from facequality.detector import DetectorInfo
 from facequality.detectors.tencentcloud import protocol, signature
 from facequality.detectors.tencentcloud.credentials import CredentialSource
 from facequality.detectors.transport import BadAnswer, HttpClient, HttpFailure
-from facequality.errors import ErrorReason, Retry, UpstreamFault
+from facequality.errors import ErrorReason, OperatorFault, Retry, UpstreamFault
 from facequality.measure import FACE_MEASURES
 from facequality.model import Detection, DetectOptions, Photo, PhotoRefused
+
+log = structlog.get_logger()
 
 INFO = DetectorInfo("tencentcloud", frozenset(FACE_MEASURES), paid=True, cloud_calibrated=True)
 
@@ -58,6 +63,7 @@ class TencentCloudDetector:
         self._http = http or HttpClient()
         self._on_paid_call = on_paid_call
         self._clock = clock
+        self._offset = 0.0
         self._url = f"{options.endpoint.rstrip('/')}/"
         # The vendor signs values as they are, its page lower-cases them: in lower case both agree.
         self._host = urlsplit(options.endpoint).netloc.lower()
@@ -86,11 +92,24 @@ class TencentCloudDetector:
             raise UpstreamFault(ErrorReason.UPSTREAM_NETWORK, text, retry=retry) from error
         except BadAnswer as error:
             raise protocol.malformed(str(error)) from error
-        return protocol.decode(answer.status, answer.body, attributes_asked=options.need_face_attributes)
+        try:
+            return protocol.decode(answer.status, answer.body, attributes_asked=options.need_face_attributes)
+        except OperatorFault as error:
+            if error.reason is ErrorReason.UPSTREAM_CLOCK_SKEW:
+                self._learn_offset(answer.headers.get("date", ""))
+            raise
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._http.aclose()
+
+    def _learn_offset(self, date: str) -> None:
+        """Take the vendor's clock for the next signature: its answer says what time it has."""
+        try:
+            self._offset = parsedate_to_datetime(date).timestamp() - self._clock()
+        except ValueError:
+            return
+        log.warning("detector.clock_skew", detector=INFO.name, seconds=round(self._offset))
 
     async def _headers(self, body: protocol.RequestBody) -> dict[str, str]:
         credential = self._credentials()
@@ -98,7 +117,7 @@ class TencentCloudDetector:
         if not self._options.unsigned_payload:
             large = len(body) > protocol.LARGE_BODY
             payload_sha256 = await asyncio.to_thread(body.sha256) if large else body.sha256()
-        timestamp = int(self._clock())
+        timestamp = int(self._clock() + self._offset)
         canonical = signature.Canonical(
             "POST", "", (("content-type", protocol.CONTENT_TYPE), ("host", self._host)), payload_sha256
         )

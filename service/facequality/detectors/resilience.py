@@ -1,0 +1,173 @@
+"""Decorators of the port for a detector that may fail and is paid per call: a circuit breaker, and bounded retries."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import stamina
+
+from facequality.breaker import Breaker, State
+from facequality.detector import Detector, DetectorInfo
+from facequality.detectors import deadline
+from facequality.detectors.observed import Outcome, outcome_of
+from facequality.errors import ErrorReason, GateError, Retry, UpstreamFault
+from facequality.model import Detection, DetectOptions, Photo, PhotoRefused
+
+FAULTS = frozenset({Outcome.NETWORK, Outcome.UPSTREAM, Outcome.MALFORMED, Outcome.DEADLINE})
+"""Outcomes that count against the vendor; verdicts, callers' and operators' errors, throttling and cancellations do not."""
+
+ATTEMPTS = 3
+FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0
+"""Full jitter: a wait is drawn from 0 to a bound that doubles from the first to the longest, s."""
+THROTTLED_WAIT = 1.0
+"""A throttling vendor is not asked again sooner, s."""
+LEAST_TIME_LEFT = 0.1
+"""A retry is not begun if less than this would be left of the call's time, s."""
+
+
+class BreakingDetector:
+    """Refuses at once while the vendor is known to be down."""
+
+    def __init__(
+        self,
+        inner: Detector,
+        breaker: Breaker | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        on_state: Callable[[State], None] = lambda _: None,
+    ) -> None:
+        """``on_state`` is told of the state after each call."""
+        self._inner = inner
+        self._breaker = breaker or Breaker()
+        self._clock = clock
+        self._on_state = on_state
+
+    @property
+    def info(self) -> DetectorInfo:
+        """The inner detector's."""
+        return self._inner.info
+
+    async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
+        """Call the inner detector; raises what it raises.
+
+        Raises:
+            UpstreamFault: UPSTREAM_BREAKER_OPEN; nothing was sent.
+        """
+        ticket = self._breaker.admit(self._clock())
+        if ticket is None:
+            text = "the vendor has been failing: not called at the moment"
+            wait = self._breaker.retry_after(self._clock())
+            raise UpstreamFault(ErrorReason.UPSTREAM_BREAKER_OPEN, text, wait_seconds=wait)
+        try:
+            answer = await self._inner.detect(photo, options)
+        except BaseException as error:
+            self._settle(ticket, error)
+            raise
+        self._settle(ticket, None)
+        return answer
+
+    async def aclose(self) -> None:
+        """Close the inner detector."""
+        await self._inner.aclose()
+
+    def _settle(self, ticket: int, error: BaseException | None) -> None:
+        if error is None:
+            self._breaker.record(ticket, fault=False, now=self._clock())
+        elif outcome_of(error) in FAULTS or _timed_out(error):
+            self._breaker.record(ticket, fault=True, now=self._clock())
+        else:
+            self._breaker.release(ticket)
+        self._on_state(self._breaker.state)
+
+
+def _timed_out(error: BaseException) -> bool:
+    """Whether a cancellation came of the call's spent time: a vendor that hangs must open the breaker."""
+    current = deadline.current.get()
+    spent = current is not None and asyncio.get_running_loop().time() >= current.at
+    return isinstance(error, asyncio.CancelledError) and spent
+
+
+@dataclass(slots=True)
+class RetryBudget:
+    """Retries cost; calls earn. Under an outage the extra calls stay within a share of the calls."""
+
+    share: float = 0.1
+    most: float = 10.0
+    tokens: float = 3.0
+
+    def earn(self) -> None:
+        """A call was made."""
+        self.tokens = min(self.most, self.tokens + self.share)
+
+    def spend(self) -> bool:
+        """Whether a retry may be made."""
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+
+class RetryingDetector:
+    """Tries again what the error table says may help, within a budget and the call's deadline."""
+
+    def __init__(
+        self,
+        inner: Detector,
+        budget: RetryBudget | None = None,
+        *,
+        on_retry: Callable[[GateError], None] = lambda _: None,
+        jitter: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        """``on_retry`` is told of each error that is tried again; ``jitter`` draws between two times, s."""
+        self._inner = inner
+        self._budget = budget or RetryBudget()
+        self._on_retry = on_retry
+        self._jitter = jitter
+
+    @property
+    def info(self) -> DetectorInfo:
+        """The inner detector's."""
+        return self._inner.info
+
+    async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
+        """Call the inner detector, at most three times; raises what the last attempt raised."""
+        self._budget.earn()
+        failures = 0
+
+        def wait(error: Exception) -> bool | float:
+            nonlocal failures
+            failures += 1
+            seconds = self._wait(error, failures)
+            if seconds is None or failures >= ATTEMPTS or not _fits(seconds) or not self._budget.spend():
+                return False
+            assert isinstance(error, GateError)  # noqa: S101 - only those have a wait
+            self._on_retry(error)
+            return seconds
+
+        async for attempt in stamina.retry_context(on=wait, attempts=ATTEMPTS, timeout=None):
+            with attempt:
+                return await self._inner.detect(photo, options)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def aclose(self) -> None:
+        """Close the inner detector."""
+        await self._inner.aclose()
+
+    def _wait(self, error: Exception, failures: int) -> float | None:
+        if not isinstance(error, GateError):
+            return None
+        bound = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (failures - 1))
+        if error.retry is Retry.YES or (error.retry is Retry.ONCE and failures == 1):
+            return self._jitter(0.0, bound)
+        if error.retry is Retry.THROTTLE:
+            return THROTTLED_WAIT + self._jitter(0.0, bound)
+        return None
+
+
+def _fits(seconds: float) -> bool:
+    current = deadline.current.get()
+    return current is None or asyncio.get_running_loop().time() + seconds + LEAST_TIME_LEFT < current.at

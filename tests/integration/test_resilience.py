@@ -1,0 +1,214 @@
+"""The gate in front of a vendor that misbehaves: the emulator."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from facequality.detectors.resilience import RetryBudget
+from facequality.emulator.scenario import Scenario
+from facequality.testing import EmulatedEndpoint, detectface_emulator
+from facequality.v1 import face_quality_service_pb2 as pb
+from facequality.v1 import verdict_pb2
+
+from tests import photos
+from tests.detections import EXAMPLE_2
+from tests.integration.test_cloud import Gate, gate
+from tests.integration.test_server import details, failure
+from tests.unit.test_gate import RecordingDetector
+
+PHOTO = photos.encode(photos.cat(), "JPEG")
+REQUEST = pb.CheckFaceQualityRequest(image=PHOTO, policy="loose")
+
+
+@asynccontextmanager
+async def behind(scenario: dict[str, Any], monkeypatch: pytest.MonkeyPatch | None = None, **more: Any) -> Any:
+    """A gate in front of an emulator with a script; what the script leaves is example 2."""
+    script = Scenario.model_validate({**scenario, "rules": [*scenario.get("rules", []), {"action": {"example": 2}}]})
+    with detectface_emulator(script, detector=RecordingDetector(EXAMPLE_2)) as endpoint:
+        monkeypatch = monkeypatch or pytest.MonkeyPatch()
+        monkeypatch.setattr("tests.integration.test_cloud.SECRET_ID", endpoint.secret_id)
+        monkeypatch.setattr("tests.integration.test_cloud.SECRET_KEY", endpoint.secret_key)
+        try:
+            async with gate(endpoint.url, **more) as served:
+                yield endpoint, served
+        finally:
+            monkeypatch.undo()
+
+
+def retries(served: Gate) -> float:
+    metric = served.app.metrics.retries
+    return sum(sample.value for family in metric.collect() for sample in family.samples if sample.name.endswith("_total"))
+
+
+def first(count: int, action: dict[str, Any]) -> dict[str, Any]:
+    return {"match": {"calls": list(range(1, count + 1))}, "action": action}
+
+
+@pytest.mark.parametrize(
+    ("action", "failing", "paid", "reason"),
+    [
+        ({"error": "InternalError"}, 1, 2, None),
+        ({"error": "InternalError"}, 2, 3, None),
+        ({"error": "InternalError"}, 3, 3, "UPSTREAM_INTERNAL"),
+        ({"http_status": 502}, 2, 3, None),
+        ({"error": "FailedOperation.UnKnowError"}, 1, 2, None),
+        ({"error": "FailedOperation.UnKnowError"}, 2, 2, "UPSTREAM_UNKNOWN"),
+        ({"reset": "before"}, 1, 2, None),
+        ({"reset": "before"}, 2, 2, "UPSTREAM_NETWORK"),
+        ({"body": "<html>"}, 2, 2, "UPSTREAM_MALFORMED"),
+        ({"error": "AuthFailure.SignatureFailure"}, 1, 1, "UPSTREAM_CREDENTIALS"),
+        ({"error": "ResourceUnavailable.InArrears"}, 1, 1, "UPSTREAM_ACCOUNT"),
+        ({"error": "LimitExceeded"}, 1, 1, "UPSTREAM_QUOTA"),
+    ],
+)
+async def test_what_may_help_is_tried_again_and_no_more(
+    action: dict[str, Any], failing: int, paid: int, reason: str | None
+) -> None:
+    """By the error table: three attempts, two where the first may have been billed, one where it cannot help."""
+    async with behind({"rules": [first(failing, action)]}) as (endpoint, served):
+        if reason is None:
+            assert (await served.stub.CheckFaceQuality(REQUEST)).verdict == verdict_pb2.VERDICT_ACCEPTED
+        else:
+            info: Any = details(await failure(served.stub.CheckFaceQuality(REQUEST)))["ErrorInfo"]
+            assert info.reason == reason
+        assert endpoint.calls == served.paid == paid
+        assert retries(served) == paid - 1
+        assert (await served.stub.CheckFaceQuality(REQUEST)).verdict == verdict_pb2.VERDICT_ACCEPTED
+
+
+async def test_a_throttling_vendor_is_not_asked_again_within_a_second() -> None:
+    """And then it is."""
+    async with behind({"rules": [first(1, {"error": "RequestLimitExceeded"})]}) as (endpoint, served):
+        started = time.perf_counter()
+        await served.stub.CheckFaceQuality(REQUEST)
+        assert time.perf_counter() - started >= 1
+        assert endpoint.calls == 2
+
+
+async def test_a_retry_that_would_not_fit_the_deadline_is_not_begun() -> None:
+    """The error arrives at once instead of a deadline."""
+    async with behind({"rules": [first(9, {"error": "RequestLimitExceeded"})]}) as (endpoint, served):
+        started = time.perf_counter()
+        error = await failure(served.stub.CheckFaceQuality(REQUEST, timeout=0.9))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "RetryInfo" in details(error)
+        assert time.perf_counter() - started < 0.5
+        assert endpoint.calls == 1
+
+
+async def test_a_clock_that_is_ten_minutes_off_is_mended_by_the_vendors() -> None:
+    """One more call, and from then on none."""
+    async with behind({"clock_skew_seconds": 600}) as (endpoint, served):
+        for _ in range(3):
+            assert (await served.stub.CheckFaceQuality(REQUEST)).verdict == verdict_pb2.VERDICT_ACCEPTED
+        assert endpoint.calls == 3
+        assert served.paid == 4
+
+
+async def test_under_an_outage_the_extra_calls_stay_within_the_budget() -> None:
+    """Three to begin with, then a tenth of the calls; the breaker ends even those."""
+    async with behind({"rules": [{"action": {"error": "InternalError"}}]}) as (endpoint, served):
+        for _ in range(100):
+            await failure(served.stub.CheckFaceQuality(REQUEST))
+        assert retries(served) <= 3 + 10
+        assert endpoint.calls <= 25
+
+
+async def test_the_breaker_opens_answers_at_once_and_closes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """UNAVAILABLE with RetryInfo and pushback; its state is a metric; probes close it."""
+    from facequality import breaker
+
+    monkeypatch.setattr(breaker.BreakerRules, "__init__", _impatient(breaker.BreakerRules.__init__))
+    async with behind({"rules": [first(12, {"error": "InternalError"})]}) as (endpoint, served):
+
+        def state(name: str) -> float:
+            labels = {"detector": "tencentcloud", "state": name}
+            return served.app.metrics.registry.get_sample_value("facequality_breaker_state", labels) or 0
+
+        assert (state("closed"), state("open")) == (1, 0)
+        while state("open") == 0:
+            await failure(served.stub.CheckFaceQuality(REQUEST))
+        before = endpoint.calls
+        error = await failure(served.stub.CheckFaceQuality(REQUEST))
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        info: Any = details(error)["ErrorInfo"]
+        assert info.reason == "UPSTREAM_BREAKER_OPEN"
+        assert "RetryInfo" in details(error)
+        assert "grpc-retry-pushback-ms" in dict(error.trailing_metadata())
+        assert endpoint.calls == before
+        await asyncio.sleep(0.6)
+        async with asyncio.timeout(10):
+            while state("closed") == 0:
+                try:
+                    await served.stub.CheckFaceQuality(REQUEST)
+                except grpc.aio.AioRpcError:
+                    await asyncio.sleep(0.1)
+        assert (await served.stub.CheckFaceQuality(REQUEST)).verdict == verdict_pb2.VERDICT_ACCEPTED
+
+
+def _impatient(original: Any) -> Any:
+    def init(self: Any, **more: Any) -> None:
+        original(self, **{"open_seconds": 0.5, **more})
+
+    return init
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        {"error": "InvalidParameterValue.NoFaceInPhoto"},
+        {"error": "AuthFailure.SignatureFailure"},
+        {"error": "InvalidParameterValue.UrlIllegal"},
+    ],
+)
+async def test_verdicts_and_other_peoples_faults_never_open_the_breaker(action: dict[str, Any]) -> None:
+    """However many in a row."""
+    async with behind({"rules": [first(30, action)]}) as (endpoint, served):
+        for _ in range(30):
+            try:
+                await served.stub.CheckFaceQuality(REQUEST)
+            except grpc.aio.AioRpcError as error:
+                assert error.code() is not grpc.StatusCode.UNAVAILABLE
+        assert endpoint.calls == 30
+        assert (await served.stub.CheckFaceQuality(REQUEST)).verdict == verdict_pb2.VERDICT_ACCEPTED
+
+
+async def test_callers_that_go_away_never_open_the_breaker_but_a_hanging_vendor_does() -> None:
+    """A cancellation tells nothing of the vendor; a deadline spent in it does."""
+    async with behind({"rules": [{"match": {"calls": list(range(1, 41))}, "action": {"hang": True}}]}) as (_, served):
+        for _ in range(12):
+            call = served.stub.CheckFaceQuality(REQUEST)
+            await asyncio.sleep(0.03)
+            call.cancel()
+        error = await failure(served.stub.CheckFaceQuality(REQUEST, timeout=0.1))
+        assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        codes = [(await failure(served.stub.CheckFaceQuality(REQUEST, timeout=0.1))).code() for _ in range(12)]
+        assert codes[0] is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert codes[-1] is grpc.StatusCode.UNAVAILABLE
+
+
+def test_the_budget_earns_a_tenth_and_is_bounded() -> None:
+    """Calls earn, retries spend."""
+    budget = RetryBudget(tokens=0)
+    assert not budget.spend()
+    for _ in range(11):
+        budget.earn()
+    assert budget.spend()
+    assert not budget.spend()
+    for _ in range(1000):
+        budget.earn()
+    assert sum(budget.spend() for _ in range(1000)) == 10
+
+
+def test_an_endpoint_describes_itself(tmp_path: Path) -> None:
+    """What the fixtures above rely on."""
+    del tmp_path
+    with detectface_emulator("example-2", detector=RecordingDetector(EXAMPLE_2)) as endpoint:
+        assert isinstance(endpoint, EmulatedEndpoint)
+        assert endpoint.url.endswith(endpoint.host)
