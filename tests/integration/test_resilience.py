@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from facequality.detectors.resilience import RetryBudget
 from facequality.emulator.scenario import Scenario
-from facequality.testing import EmulatedEndpoint, detectface_emulator
+from facequality.testing import detectface_emulator
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import verdict_pb2
 
@@ -204,11 +203,3 @@ def test_the_budget_earns_a_tenth_and_is_bounded() -> None:
     for _ in range(1000):
         budget.earn()
     assert sum(budget.spend() for _ in range(1000)) == 10
-
-
-def test_an_endpoint_describes_itself(tmp_path: Path) -> None:
-    """What the fixtures above rely on."""
-    del tmp_path
-    with detectface_emulator("example-2", detector=RecordingDetector(EXAMPLE_2)) as endpoint:
-        assert isinstance(endpoint, EmulatedEndpoint)
-        assert endpoint.url.endswith(endpoint.host)
