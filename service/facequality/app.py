@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -172,6 +173,8 @@ class App:
     def _serve_metrics(self, address: str) -> int:
         host, port = split_address(address)
         try:
+            if host == "::" and not socket.has_dualstack_ipv6():
+                host = "0.0.0.0"  # noqa: S104 - as gRPC does on a machine without IPv6
             server, thread = start_http_server(port, addr=host, registry=self.metrics.registry)
         except OSError as error:
             raise StartError(f"cannot serve metrics on {address}: {error.strerror or error}") from error

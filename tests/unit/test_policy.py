@@ -99,6 +99,18 @@ def test_different_content_has_another_revision(one: Policy, other: Policy) -> N
     assert (one.revision == other.revision) == same
 
 
+def test_each_thing_that_a_policy_judges_by_is_in_its_revision() -> None:
+    """A bound, the rule on faces, and what is advisory, each alone."""
+    bound = {Measure.SCORE: Bound(70)}
+    policies_ = [
+        Policy("p", bound, FaceRule.LARGEST),
+        Policy("p", {Measure.SCORE: Bound(71)}, FaceRule.LARGEST),
+        Policy("p", bound, FaceRule.DOMINANT),
+        Policy("p", bound, FaceRule.LARGEST, advisory=frozenset({Measure.SCORE})),
+    ]
+    assert len({policy.revision for policy in policies_}) == len(policies_)
+
+
 @given(st.text())
 def test_an_unknown_policy_is_never_a_silent_fallback(name: str) -> None:
     """Only the empty name is the default."""
