@@ -26,7 +26,7 @@ demo: setup  ## Start the real server and check a portrait and four bad versions
 CLIENTS := .cache/clients
 clients: setup  ## Install the vendor's other official clients, for the emulator's tests
 	test -x $(CLIENTS)/tccli/bin/tccli || { $(PYTHON) -m venv $(CLIENTS)/tccli && $(CLIENTS)/tccli/bin/python -m pip install --quiet tccli==3.1.189.1; }
-	test -d $(CLIENTS)/node/node_modules || npm install --silent --no-fund --no-audit --prefix $(CLIENTS)/node tencentcloud-sdk-nodejs@4.1.313
+	test -d $(CLIENTS)/node/node_modules || npm install --loglevel=error --no-fund --no-audit --prefix $(CLIENTS)/node tencentcloud-sdk-nodejs@4.1.313
 
 test: setup  ## Run every test
 	$(BIN)/python -m pytest
