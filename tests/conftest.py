@@ -16,6 +16,8 @@ from facequality.settings import Settings
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 from prometheus_client import CollectorRegistry
 
+from tests.running import running
+
 
 def _drop(_: object, __: str, ___: structlog.types.EventDict) -> structlog.types.EventDict:
     raise structlog.DropEvent
@@ -63,7 +65,5 @@ async def served() -> AsyncIterator[Served]:
     """A gate on loopback with the embedded engine."""
     settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", reflection=True)
     app = App(settings, EmbeddedDetector(workers=2), metrics=Metrics(CollectorRegistry()))
-    ports = await app.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
+    async with running(app) as (channel, ports):
         yield Served(app, channel, ports.metrics, ports.grpc)
-    await app.stop(drain_seconds=0, grace_seconds=5)

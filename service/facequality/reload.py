@@ -23,8 +23,6 @@ log = structlog.get_logger()
 
 DEBOUNCE_MILLISECONDS = 200
 """Changes this close together are one: an editor's save, a ConfigMap's swap of its symlink."""
-
-
 LOOK_MILLISECONDS = 5000
 """How often the content is looked at without an event."""
 

@@ -33,6 +33,7 @@ from pydantic import SecretStr
 
 from tests import photos
 from tests.integration.test_server import details, failure
+from tests.running import running
 from tests.upstream import EXAMPLES, SECRET_ID, SECRET_KEY, Received, Upstream, answer, answering, error, upstream
 
 PORTRAIT = photos.encode(photos.portrait().resize((256, 256)), "JPEG")
@@ -95,10 +96,8 @@ async def gate(endpoint_url: str, **more: Any) -> AsyncIterator[Gate]:
     )
     metrics = Metrics(CollectorRegistry())
     app = App(settings, build_detector(settings, metrics), metrics=metrics)
-    ports = await app.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
+    async with running(app) as (channel, _):
         yield Gate(app, channel)
-    await app.stop(drain_seconds=0, grace_seconds=1)
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ from tests import photos
 from tests.detections import EXAMPLE_2
 from tests.integration.test_cli import run
 from tests.integration.test_server import Fake, FakeDetector
+from tests.running import running
 
 PHOTO = photos.encode(photos.cat(), "JPEG")
 
@@ -39,10 +40,8 @@ async def gate(path: Path, default: str = "") -> AsyncIterator[Fake]:
     settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", policy_file=path, default_policy=default)
     detector = FakeDetector()
     app = App(settings, detector, metrics=Metrics(CollectorRegistry()))
-    ports = await app.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
+    async with running(app) as (channel, _):
         yield Fake(app, detector, channel)
-    await app.stop(drain_seconds=0, grace_seconds=1)
 
 
 def write(path: Path, text: str) -> None:

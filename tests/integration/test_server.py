@@ -44,6 +44,7 @@ from prometheus_client import CollectorRegistry
 from tests import photos
 from tests.conftest import Served
 from tests.detections import EXAMPLE_2
+from tests.running import running
 
 PORTRAIT = photos.encode(photos.portrait())
 BIN = Path(sys.executable).parent
@@ -280,10 +281,8 @@ async def fake() -> AsyncIterator[Fake]:
     app_settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", deadline_seconds=1)
     detector = FakeDetector()
     app = App(app_settings, detector, metrics=Metrics(CollectorRegistry()))
-    ports = await app.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
+    async with running(app) as (channel, _):
         yield Fake(app, detector, channel)
-    await app.stop(drain_seconds=0, grace_seconds=1)
 
 
 R = ErrorReason
@@ -384,8 +383,7 @@ async def test_calls_over_the_limit_are_shed_and_health_is_not() -> None:
     detector = FakeDetector()
     detector.delay = 0.5
     app = App(app_settings, detector, metrics=Metrics(CollectorRegistry()))
-    ports = await app.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
+    async with running(app) as (channel, _):
         stub = pb_grpc.FaceQualityServiceStub(channel)
         request = pb.CheckFaceQualityRequest(image=PORTRAIT)
         accepted = [asyncio.ensure_future(stub.CheckFaceQuality(request)) for _ in range(2)]
@@ -404,7 +402,6 @@ async def test_calls_over_the_limit_are_shed_and_health_is_not() -> None:
         assert (await health.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
         assert len(await asyncio.gather(*accepted)) == 2
         assert (await stub.CheckFaceQuality(request)).policy == "enroll"
-    await app.stop(drain_seconds=0, grace_seconds=1)
 
 
 # -- metrics ---------------------------------------------------------------------------------------------------------
@@ -502,13 +499,11 @@ async def test_the_health_address_serves_health_alone() -> None:
     """For probes when the main port has TLS."""
     app_settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", health_address="127.0.0.1:0")
     app = App(app_settings, FakeDetector(), metrics=Metrics(CollectorRegistry()))
-    ports = await app.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{ports.health}") as channel:
+    async with running(app) as (_, ports), grpc.aio.insecure_channel(f"127.0.0.1:{ports.health}") as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         assert (await stub.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
         error = await failure(pb_grpc.FaceQualityServiceStub(channel).GetPolicy(pb.GetPolicyRequest()))
         assert error.code() is grpc.StatusCode.UNIMPLEMENTED
-    await app.stop(drain_seconds=0, grace_seconds=1)
 
 
 async def test_policies_are_shown_as_applied(served: Served) -> None:

@@ -135,9 +135,10 @@ class Emulator:
             headers.get("x-tc-action", given.get("Action", "")),
             headers.get("x-tc-version", given.get("Version", "")),
         )
-        if self._limiter is not None and not self._limiter.has_capacity():
-            raise ApiError(self._scenario.rate_limit.code if self._scenario.rate_limit else "RequestLimitExceeded")
-        if self._limiter is not None:
+        limit = self._scenario.rate_limit
+        if limit is not None and self._limiter is not None:
+            if not self._limiter.has_capacity():
+                raise ApiError(limit.code)
             await self._limiter.acquire()
         parameters = await asyncio.to_thread(read, action, version, given)
         image = parameters.photo.data if isinstance(parameters.photo, PhotoBytes) else None
