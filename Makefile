@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 WEIGHTS := service/facequality/detectors/embedded/weights
 TRAINING := facequality.detectors.embedded.training
 
-.PHONY: help setup clients demo test lint format proto proto-check lock train-engine evaluate-engine wheel clean
+.PHONY: help setup clients demo test faults soak lint format proto proto-check lock train-engine evaluate-engine wheel clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -30,6 +30,13 @@ clients: setup  ## Install the vendor's other official clients, for the emulator
 
 test: setup  ## Run every test
 	$(BIN)/python -m pytest
+
+faults: setup  ## Write the table of the vendor's faults into tests/README.md
+	$(BIN)/python -m tests.faults
+
+MINUTES ?= 10
+soak: setup  ## Load a gate for MINUTES (10); memory and latency must stay flat
+	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 lint: setup proto-check  ## ruff, mypy --strict, import-linter, buf
 	$(BIN)/ruff check .

@@ -21,7 +21,7 @@ from facequality.detectors.observed import ObservedDetector
 from facequality.gate import Gate
 from facequality.logs import note_check
 from facequality.metrics import Metrics
-from facequality.parts import StartError, build_detector, load_policies, uri_rules
+from facequality.parts import StartError, admission, build_detector, load_policies, uri_rules
 from facequality.policy import PolicySet
 from facequality.reload import PolicyStore, PolicyWatch, fingerprint
 from facequality.rpc.interceptors import InFlight
@@ -70,7 +70,8 @@ class App:
         )
         self._watch = PolicyWatch(self.store, path, settings.default_policy, seen) if path is not None else None
         self.health = Health()
-        self.in_flight = InFlight(self.metrics, settings.max_in_flight)
+        self.in_flight = InFlight(self.metrics)
+        self._admission = admission(settings, self.metrics)
         self._detector = ObservedDetector(DeadlineDetector(detector), self.metrics.observe_detector_call)
         self.gate = Gate(
             self.store,
@@ -153,8 +154,8 @@ class App:
     async def _listen_everywhere(self) -> Ports:
         settings = self.settings
         await self.health.set_ready(ready=False)
-        servicer = FaceQualityServicer(self.gate, self.store, settings.deadline_seconds)
-        main = build_server(servicer, self.health, self.metrics, self.in_flight, with_reflection=settings.reflection)
+        servicer = FaceQualityServicer(self.gate, self.store)
+        main = build_server(servicer, self.health, self.metrics, self.in_flight, self._admission, settings)
         grpc_port = await self._listen(main, settings.grpc_address)
         health_port = None
         if settings.health_address:

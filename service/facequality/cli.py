@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.progress import Progress
 
-from facequality import __version__, app, logs, parts, policy_cli, settings
+from facequality import __version__, app, client, logs, parts, policy_cli, settings
 from facequality.checking import Checker, CheckFailed, LocalChecker, RemoteChecker, find_photos, read_photo
 from facequality.detectors.deadline import DeadlineDetector
 from facequality.detectors.tencentcloud.signature import Credential
@@ -83,7 +83,7 @@ def serve() -> None:
 def check(
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO", help="Photos, or folders searched for jpg, jpeg, png, bmp.")],
     policy: Annotated[str, typer.Option(help="Policy to apply; empty: the default one.")] = "",
-    target: Annotated[str, typer.Option(help="HOST:PORT of a gate; empty: judge in this process.")] = "",
+    target: Annotated[str, typer.Option(help="HOST:PORT, or any gRPC target, of a gate; empty: judge in this process.")] = "",
     timeout: Annotated[float, typer.Option(help="Seconds per photo.", min=0.001, metavar="SECONDS")] = 10.0,
     attributes: Annotated[bool, typer.Option("--attributes", help="Also ask for pose, mask, ...")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
@@ -177,7 +177,7 @@ async def _check_one(
 @asynccontextmanager
 async def _checker(target: str, timeout: float) -> AsyncIterator[Checker]:
     if target:
-        async with grpc.aio.insecure_channel(target) as channel:
+        async with grpc.aio.insecure_channel(target, options=client.channel_options()) as channel:
             yield RemoteChecker(channel, timeout)
         return
     loaded = _settings(serving=True)

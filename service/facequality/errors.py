@@ -173,13 +173,13 @@ class DeadlineExceeded(GateError):
 
 
 class Overloaded(GateError):
-    """The gate has as many calls in progress as it takes."""
+    """The gate has as many calls, or as many bytes of them, in progress as it takes."""
 
     code = Code.RESOURCE_EXHAUSTED
 
-    def __init__(self, limit: int) -> None:
-        """``limit`` is how many it takes."""
-        text = f"the gate has {limit} calls in progress and takes no more at the moment"
+    def __init__(self, running: int) -> None:
+        """``running`` is how many calls are in progress."""
+        text = f"the gate has {running} calls in progress and takes no more at the moment"
         super().__init__(ErrorReason.OVERLOADED, text, retry=Retry.YES)
 
 

@@ -5,7 +5,7 @@ Label values come from closed sets only: policies served, enums of the contract,
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -14,6 +14,7 @@ from facequality import __version__
 from facequality.breaker import State
 from facequality.detector import DetectorInfo
 from facequality.detectors.observed import DetectorCall, Outcome, outcome_of
+from facequality.detectors.sharing import Saved
 from facequality.errors import GateError
 from facequality.gate import CheckResult
 from facequality.measure import FACE_MEASURES, MEASURES, QUALITY_MEASURES
@@ -59,6 +60,11 @@ class Metrics:
         self.handling = histogram("grpc_server_handling_seconds", "Seconds until an RPC completed.", call, SECONDS)
 
         self.in_flight = gauge("facequality_in_flight_calls", "RPCs in progress, health checks aside.")
+        self.in_flight_bytes = gauge("facequality_in_flight_bytes", "Bytes of messages held, or set aside for.")
+        self.queued = gauge("facequality_queued_calls", "RPCs that wait for a place.")
+        self.shed = counter("facequality_shed_calls_total", "RPCs refused because the gate was busy.", ("cause",))
+        for cause in ("queue_full", "queue_time"):
+            self.shed.labels(cause)
         self.checks = counter("facequality_checks_total", "Photos judged.", ("policy", "verdict"))
         self.rejections = counter("facequality_rejections_total", "Reasons of rejections.", ("policy", "reason"))
         self.near = counter(
@@ -79,7 +85,9 @@ class Metrics:
         )
         self.breaker = gauge("facequality_breaker_state", "1 for the circuit breaker's state.", ("detector", "state"))
         self.saved = counter("facequality_saved_calls_total", "Detector calls saved.", ("cause",))
-        self.saved.labels("local_rejection")
+        for cause in ("local_rejection", *Saved):
+            self.saved.labels(cause)
+        self.quota = gauge("facequality_quota_calls_per_second", "Configured share of the vendor's quota; 0: no limit.")
         self.would_flip = counter(
             "facequality_shadow_would_flip_total",
             "Checks whose verdict the shadow policy would turn, by the reasons that turn it.",
@@ -128,6 +136,23 @@ class Metrics:
             self.detector_calls.labels(detector.name, outcome.value)
             self.retries.labels(detector.name, outcome.value)
         self.observe_breaker(detector, State.CLOSED)
+
+    def serve_admission(self, *, in_flight_bytes: Callable[[], float], queued: Callable[[], float]) -> None:
+        """Read these at each scrape."""
+        self.in_flight_bytes.set_function(in_flight_bytes)
+        self.queued.set_function(queued)
+
+    def serve_quota(self, calls_per_second: float) -> None:
+        """State the configured share of the vendor's quota."""
+        self.quota.set(calls_per_second)
+
+    def observe_shed(self, cause: str) -> None:
+        """An RPC was refused because the gate was busy."""
+        self.shed.labels(cause).inc()
+
+    def observe_saved_call(self, cause: Saved) -> None:
+        """A check needed no detector call of its own."""
+        self.saved.labels(cause.value).inc()
 
     def observe_rpc_start(self, grpc_type: str, service: str, method: str) -> None:
         """An RPC's first message is there."""

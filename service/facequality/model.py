@@ -187,6 +187,8 @@ class Detection:
     faces: tuple[Face, ...]
     face_model_version: str
     request_id: str = ""
+    cached: bool = False
+    """Whether it was given before, for the same photo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,8 @@ class PhotoRefused:
     reason: Reason
     upstream_code: str = ""
     request_id: str = ""
+    cached: bool = False
+    """Whether it was given before, for the same photo."""
 
 
 @dataclass(frozen=True, slots=True)

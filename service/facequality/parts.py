@@ -7,9 +7,14 @@ import importlib.util
 import ssl
 from datetime import UTC, datetime
 
+from cachetools import TTLCache
+
+from facequality.admission import Admission, AdmissionLimits
 from facequality.detector import Detector
 from facequality.detectors.download import DownloadingDetector
+from facequality.detectors.rate import RateLimitedDetector
 from facequality.detectors.resilience import BreakingDetector, RetryingDetector
+from facequality.detectors.sharing import Answer, Fingerprint, Key, SharingDetector, digest
 from facequality.detectors.tencentcloud import client as cloud_client
 from facequality.detectors.tencentcloud.client import CloudOptions, TencentCloudDetector
 from facequality.detectors.tencentcloud.credentials import CredentialSource, FileCredentials, usable
@@ -19,7 +24,10 @@ from facequality.metrics import Metrics
 from facequality.photo_uri import UriRules
 from facequality.policy import DEFAULT_PRESET, PolicySet, built_in
 from facequality.policy_file import PolicyFileError, load
+from facequality.rpc.server import MAX_RECEIVE_BYTES
 from facequality.settings import DetectorName, Settings
+
+MIB = 1024 * 1024
 
 
 class StartError(Exception):
@@ -34,10 +42,24 @@ def build_detector(settings: Settings, metrics: Metrics) -> Detector:
     """
     if settings.detector is DetectorName.EMBEDDED:
         engine = embedded_detector(settings.embedded_workers or None)
-        if not settings.embedded_fetch_uris:
-            return engine
-        return DownloadingDetector(engine, rules=uri_rules(settings))
+        if settings.embedded_fetch_uris:
+            engine = DownloadingDetector(engine, rules=uri_rules(settings))
+        return _sharing(engine, digest, settings, metrics)
     return _cloud(settings, metrics)
+
+
+def admission(settings: Settings, metrics: Metrics) -> Admission:
+    """Make the bounds on what is in progress; how much is, goes into the metrics."""
+    limits = AdmissionLimits(
+        calls=settings.max_in_flight,
+        message_bytes=settings.max_in_flight_mib * MIB,
+        largest_message=MAX_RECEIVE_BYTES,
+        queued=settings.max_queued,
+        queue_seconds=settings.queue_seconds,
+    )
+    made = Admission(limits, on_shed=metrics.observe_shed)
+    metrics.serve_admission(in_flight_bytes=lambda: made.held_bytes, queued=lambda: made.queued)
+    return made
 
 
 def load_policies(settings: Settings) -> PolicySet:
@@ -87,14 +109,25 @@ def _cloud(settings: Settings, metrics: Metrics) -> Detector:
         region=settings.tencentcloud_region,
         face_model_version=settings.tencentcloud_face_model_version,
         language=settings.tencentcloud_language,
+        attempt_seconds=settings.tencentcloud_attempt_seconds,
         unsigned_payload=settings.tencentcloud_unsigned_payload,
     )
     info = cloud_client.INFO
     client = TencentCloudDetector(
         credentials, options, HttpClient(http), on_paid_call=functools.partial(metrics.observe_paid_call, info)
     )
-    breaking = BreakingDetector(client, on_state=functools.partial(metrics.observe_breaker, info))
-    return RetryingDetector(breaking, on_retry=functools.partial(metrics.observe_retry, info))
+    limited = RateLimitedDetector(client, settings.tencentcloud_qps) if settings.tencentcloud_qps else client
+    metrics.serve_quota(settings.tencentcloud_qps)
+    breaking = BreakingDetector(limited, on_state=functools.partial(metrics.observe_breaker, info))
+    retrying = RetryingDetector(breaking, on_retry=functools.partial(metrics.observe_retry, info))
+    return _sharing(retrying, client.fingerprint, settings, metrics)
+
+
+def _sharing(inner: Detector, fingerprint: Fingerprint, settings: Settings, metrics: Metrics) -> Detector:
+    cache: TTLCache[Key, Answer] | None = None
+    if settings.cache_seconds:
+        cache = TTLCache(settings.cache_entries, settings.cache_seconds)
+    return SharingDetector(inner, fingerprint, cache=cache, on_saved=metrics.observe_saved_call)
 
 
 def embedded_detector(workers: int | None = None) -> Detector:

@@ -140,8 +140,22 @@ class Settings(BaseSettings):
     deadline_seconds: float = Field(
         10, gt=0, le=300, description="Budget of a call without a deadline, and upper bound of one with."
     )
-    max_in_flight: int = Field(
-        256, ge=1, le=100_000, description="Calls in progress; one more is refused with RESOURCE_EXHAUSTED."
+    max_in_flight: int = Field(256, ge=1, le=100_000, description="Calls that run at a time; more wait in the queue.")
+    max_in_flight_mib: int = Field(
+        256,
+        ge=16,
+        le=65_536,
+        description="Bytes of those calls' messages, MiB; none is read before there is room.",
+    )
+    max_queued: int = Field(64, ge=0, le=100_000, description="Calls that wait; one more is refused with RESOURCE_EXHAUSTED.")
+    queue_seconds: float = Field(1, gt=0, le=60, description="How long a call waits before it is refused.")
+    cache_seconds: float = Field(0, ge=0, le=86_400, description="Keep answers about photo bytes for so long; 0: not at all.")
+    cache_entries: int = Field(10_000, ge=1, le=10_000_000, description="Most answers kept; one takes about 2 KB.")
+    connection_age_seconds: float = Field(
+        300,
+        ge=0,
+        le=86_400,
+        description="Ask callers to reconnect after so long, so that new replicas get their share; 0: never.",
     )
     drain_seconds: float = Field(5, ge=0, le=600, description="Keep serving after readiness drops.")
     grace_seconds: float = Field(20, ge=0, le=600, description="Then let accepted calls finish.")
@@ -172,6 +186,10 @@ class Settings(BaseSettings):
     )
     tencentcloud_connections: int = Field(64, ge=1, le=1024, description="Most connections to the vendor.")
     tencentcloud_connect_seconds: float = Field(3, gt=0, le=60, description="Limit of one TCP and TLS handshake.")
+    tencentcloud_attempt_seconds: float = Field(5, gt=0, le=300, description="Limit of one request, within the call's deadline.")
+    tencentcloud_qps: float = Field(
+        0, ge=0, le=100_000, description="Requests per second: the account's quota divided by the replicas; 0: no limit."
+    )
     secret_id: SecretStr = Field(SecretStr(""), validation_alias="TENCENTCLOUD_SECRET_ID", description="API key id.")
     secret_key: SecretStr = Field(SecretStr(""), validation_alias="TENCENTCLOUD_SECRET_KEY", description="API key.")
     token: SecretStr = Field(SecretStr(""), validation_alias="TENCENTCLOUD_TOKEN", description="Token of a temporary API key.")

@@ -46,6 +46,12 @@ class Process:
                     return dict(record)
         raise AssertionError(f"no {name} in the log:\n" + "".join(self.raw))
 
+    async def drained(self) -> None:
+        """Read the log to its end, so that the process never waits for us."""
+        assert self.process.stderr is not None
+        while await self.process.stderr.readline():
+            pass
+
     async def exit_code(self) -> int:
         """Wait for the end."""
         assert self.process.stderr is not None

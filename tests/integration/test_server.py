@@ -379,7 +379,7 @@ def handled(fake: Fake, code: str, method: str = "CheckFaceQuality") -> float:
 
 async def test_calls_over_the_limit_are_shed_and_health_is_not() -> None:
     """At once, with RetryInfo and pushback; what is in progress is not touched, and the place comes free again."""
-    app_settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", max_in_flight=2)
+    app_settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", max_in_flight=2, max_queued=0)
     detector = FakeDetector()
     detector.delay = 0.5
     app = App(app_settings, detector, metrics=Metrics(CollectorRegistry()))

@@ -1,20 +1,23 @@
-"""A decorator of the port that ends a call when its time is spent, and says so.
+"""A call's time: one budget for waiting, reading, every attempt and the answer; and a decorator of the port that ends with it.
 
-It stands beneath the observer: a detector that hangs is a deadline to alerts, not a caller that went away.
+The decorator stands beneath the observer: a detector that hangs is a deadline to alerts, not a caller that went away.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from facequality.detector import Detector, DetectorInfo
+from facequality.detectors.decorator import DetectorDecorator
 from facequality.errors import DeadlineExceeded
 from facequality.model import Detection, DetectOptions, Photo, PhotoRefused
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Deadline:
     """When a call must end: the event loop's time, s, and the budget that led to it, s."""
 
@@ -26,22 +29,44 @@ class Deadline:
         """Count from now."""
         return cls(asyncio.get_running_loop().time() + seconds, seconds)
 
+    def extend(self, other: Deadline | None) -> None:
+        """Last as long as another one too; None has no end."""
+        if other is None:
+            self.at = math.inf
+        elif other.at > self.at:
+            self.at, self.budget = other.at, other.budget
+
 
 current: ContextVar[Deadline | None] = ContextVar("facequality_deadline", default=None)
 """The deadline of the call that this task serves."""
 
 
-class DeadlineDetector:
+@asynccontextmanager
+async def enforced() -> AsyncIterator[None]:
+    """End what is within when the call's time is spent.
+
+    Raises:
+        DeadlineExceeded: it is.
+    """
+    deadline = current.get()
+    if deadline is None:
+        yield
+        return
+    if deadline.at <= asyncio.get_running_loop().time():
+        # A timer alone would let a whole request leave, and be paid, before it fires.
+        raise DeadlineExceeded(deadline.budget)
+    timer = asyncio.timeout_at(deadline.at)
+    try:
+        async with timer:
+            yield
+    except TimeoutError as error:
+        if timer.expired():
+            raise DeadlineExceeded(deadline.budget) from error
+        raise
+
+
+class DeadlineDetector(DetectorDecorator):
     """Passes calls on for as long as there is time."""
-
-    def __init__(self, inner: Detector) -> None:
-        """Wrap a detector."""
-        self._inner = inner
-
-    @property
-    def info(self) -> DetectorInfo:
-        """The inner detector's."""
-        return self._inner.info
 
     async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
         """Call the inner detector; raises what it raises.
@@ -49,21 +74,5 @@ class DeadlineDetector:
         Raises:
             DeadlineExceeded: the call's time is spent.
         """
-        deadline = current.get()
-        if deadline is None:
+        async with enforced():
             return await self._inner.detect(photo, options)
-        if deadline.at <= asyncio.get_running_loop().time():
-            # A timer alone would let a whole request leave, and be paid, before it fires.
-            raise DeadlineExceeded(deadline.budget)
-        timer = asyncio.timeout_at(deadline.at)
-        try:
-            async with timer:
-                return await self._inner.detect(photo, options)
-        except TimeoutError as error:
-            if timer.expired():
-                raise DeadlineExceeded(deadline.budget) from error
-            raise
-
-    async def aclose(self) -> None:
-        """Close the inner detector."""
-        await self._inner.aclose()

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from urllib.parse import urljoin
 
 from facequality import __version__
-from facequality.detector import Detector, DetectorInfo
+from facequality.detector import Detector
+from facequality.detectors.decorator import DetectorDecorator
 from facequality.detectors.transport import AnswerTooLarge, BadAnswer, HttpAnswer, HttpClient, HttpFailure, HttpOptions, Resolver
 from facequality.errors import ErrorReason, PhotoDownloadFailed, Retry
 from facequality.image import PhotoLimits, inspect
@@ -24,7 +25,7 @@ SECONDS = 5.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
-class DownloadingDetector:
+class DownloadingDetector(DetectorDecorator):
     """Turns URIs into bytes and passes them on."""
 
     def __init__(
@@ -38,18 +39,13 @@ class DownloadingDetector:
         seconds: float = SECONDS,
     ) -> None:
         """``is_allowed`` judges each address that a host name resolves to."""
-        self._inner = inner
+        super().__init__(inner)
         self._rules = rules or UriRules()
         self._limits = limits or PhotoLimits()
         self._seconds = seconds
         self._is_allowed = is_allowed
         self._resolver = resolver
         self._http: HttpClient | None = None
-
-    @property
-    def info(self) -> DetectorInfo:
-        """The inner detector's."""
-        return self._inner.info
 
     async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
         """Download a URI, hold it against the photo limits, pass it on.
@@ -69,7 +65,7 @@ class DownloadingDetector:
         """Close the connections and the inner detector."""
         if self._http is not None:
             await self._http.aclose()
-        await self._inner.aclose()
+        await super().aclose()
 
     async def _download(self, uri: str) -> bytes:
         try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from facequality.detector import Detector, DetectorInfo
+from facequality.detectors.decorator import DetectorDecorator
 from facequality.errors import ErrorReason, GateError
 from facequality.model import Detection, DetectOptions, Photo, PhotoRefused
 
@@ -87,7 +88,7 @@ class DetectorCall:
     seconds: float
 
 
-class ObservedDetector:
+class ObservedDetector(DetectorDecorator):
     """Passes calls on and tells the observer how they ended."""
 
     def __init__(
@@ -98,14 +99,9 @@ class ObservedDetector:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """``clock`` gives seconds."""
-        self._inner = inner
+        super().__init__(inner)
         self._observe = observe
         self._clock = clock
-
-    @property
-    def info(self) -> DetectorInfo:
-        """The inner detector's."""
-        return self._inner.info
 
     async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
         """Call the inner detector; raises what it raises."""
@@ -121,7 +117,3 @@ class ObservedDetector:
             return answer
         finally:
             self._observe(DetectorCall(self.info, outcome, self._clock() - started))
-
-    async def aclose(self) -> None:
-        """Close the inner detector."""
-        await self._inner.aclose()

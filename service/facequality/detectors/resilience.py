@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import stamina
 
 from facequality.breaker import Breaker, State
-from facequality.detector import Detector, DetectorInfo
+from facequality.detector import Detector
 from facequality.detectors import deadline
+from facequality.detectors.decorator import DetectorDecorator
 from facequality.detectors.observed import Outcome, outcome_of
 from facequality.errors import ErrorReason, GateError, Retry, UpstreamFault
 from facequality.model import Detection, DetectOptions, Photo, PhotoRefused
@@ -29,7 +30,7 @@ LEAST_TIME_LEFT = 0.1
 """A retry is not begun if less than this would be left of the call's time, s."""
 
 
-class BreakingDetector:
+class BreakingDetector(DetectorDecorator):
     """Refuses at once while the vendor is known to be down."""
 
     def __init__(
@@ -41,15 +42,10 @@ class BreakingDetector:
         on_state: Callable[[State], None] = lambda _: None,
     ) -> None:
         """``on_state`` is told of the state after each call."""
-        self._inner = inner
+        super().__init__(inner)
         self._breaker = breaker or Breaker()
         self._clock = clock
         self._on_state = on_state
-
-    @property
-    def info(self) -> DetectorInfo:
-        """The inner detector's."""
-        return self._inner.info
 
     async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
         """Call the inner detector; raises what it raises.
@@ -69,10 +65,6 @@ class BreakingDetector:
             raise
         self._settle(ticket, None)
         return answer
-
-    async def aclose(self) -> None:
-        """Close the inner detector."""
-        await self._inner.aclose()
 
     def _settle(self, ticket: int, error: BaseException | None) -> None:
         if error is None:
@@ -111,7 +103,7 @@ class RetryBudget:
         return True
 
 
-class RetryingDetector:
+class RetryingDetector(DetectorDecorator):
     """Tries again what the error table says may help, within a budget and the call's deadline."""
 
     def __init__(
@@ -123,15 +115,10 @@ class RetryingDetector:
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
         """``on_retry`` is told of each error that is tried again; ``jitter`` draws between two times, s."""
-        self._inner = inner
+        super().__init__(inner)
         self._budget = budget or RetryBudget()
         self._on_retry = on_retry
         self._jitter = jitter
-
-    @property
-    def info(self) -> DetectorInfo:
-        """The inner detector's."""
-        return self._inner.info
 
     async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
         """Call the inner detector, at most three times; raises what the last attempt raised."""
@@ -152,10 +139,6 @@ class RetryingDetector:
             with attempt:
                 return await self._inner.detect(photo, options)
         raise AssertionError("the last attempt returns or raises")
-
-    async def aclose(self) -> None:
-        """Close the inner detector."""
-        await self._inner.aclose()
 
     def _wait(self, error: Exception, failures: int) -> float | None:
         if not isinstance(error, GateError):

@@ -42,12 +42,12 @@ Body = Callable[[], Iterable[bytes]] | None
 
 
 class HttpFailure(Exception):
-    """No answer. ``sent`` tells whether the request may have been processed; the text names the kind of failure only."""
+    """No answer. ``sends`` tells how often the request may have been processed; the text names the kind of failure only."""
 
-    def __init__(self, text: str, *, sent: bool) -> None:
-        """``sent``: the request had begun to leave."""
+    def __init__(self, text: str, *, sends: int) -> None:
+        """``sends``: how often the request had begun to leave."""
         super().__init__(text)
-        self.sent = sent
+        self.sends = sends
 
 
 class BadAnswer(Exception):
@@ -125,9 +125,9 @@ class HttpClient:
     ) -> HttpAnswer:
         """Send a request and read the whole answer; redirects are not followed.
 
-        ``on_sent`` is called once, when a connection stands and the body begins to leave. With a body, the headers must give its
-        Content-Length. A kept connection that turns out to have died, before a byte of an answer, is replaced once: the peer
-        had closed it before it read the request.
+        ``on_sent`` is called when a connection stands and the body begins to leave. With a body, the headers must give its
+        Content-Length. A kept connection that turns out to have died, before a byte of an answer, is replaced once: most likely
+        the peer had closed it before it read the request. The body then leaves, and ``on_sent`` is called, a second time.
 
         Raises:
             HttpFailure: no answer, or not the whole of it.
@@ -143,7 +143,7 @@ class HttpClient:
                 except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, TimeoutError, UnicodeError) as error:
                     if progress.may_replace(error):
                         continue
-                    raise _translated(error, sent=progress.sent) from error
+                    raise _translated(error, sends=progress.sends) from error
         finally:
             _progress.reset(token)
 
@@ -195,7 +195,7 @@ class _Progress:
     """How far an exchange has come."""
 
     def __init__(self, on_sent: Callable[[], None]) -> None:
-        self.sent = False
+        self.sends = 0
         self.answered = False
         self.reused = False
         """Whether the connection had carried an exchange before."""
@@ -204,9 +204,8 @@ class _Progress:
 
     async def watch(self, body: Callable[[], Iterable[bytes]]) -> AsyncIterator[bytes]:
         """Yield a body; the transport pulls it only once a connection stands."""
-        if not self.sent:
-            self.sent = True
-            self._on_sent()
+        self.sends += 1
+        self._on_sent()
         for chunk in body():
             yield chunk
 
@@ -276,12 +275,12 @@ _CAUSES: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
-def _translated(error: Exception, *, sent: bool) -> HttpFailure | BadAnswer:
+def _translated(error: Exception, *, sends: int) -> HttpFailure | BadAnswer:
     # httpx wraps what the transport knows of; the rest comes as it is.
     cause = error.__cause__ or error if isinstance(error, httpx.HTTPError) else error
-    if sent and isinstance(cause, aiohttp.ClientResponseError) and not isinstance(cause, aiohttp.ClientHttpProxyError):
+    if sends and isinstance(cause, aiohttp.ClientResponseError) and not isinstance(cause, aiohttp.ClientHttpProxyError):
         return BadAnswer("the answer is not HTTP")
     for kind, text in _CAUSES:
         if isinstance(cause, kind):
-            return HttpFailure(text, sent=sent)
-    return HttpFailure("the connection failed", sent=sent)
+            return HttpFailure(text, sends=sends)
+    return HttpFailure("the connection failed", sends=sends)

@@ -101,6 +101,8 @@ class Action(_Strict):
     http_status: Annotated[int, Field(ge=300, le=599)] | None = None
     body: str | None = None
     """A body that is sent as it is; with http_status that status's body."""
+    body_hex: Annotated[str, Field(pattern=r"^([0-9a-fA-F]{2})*$")] | None = None
+    """The same, as hex digits: what is not text."""
     reset: Literal["before", "within"] | None = None
     """Reset the connection before the answer, or in its middle."""
     truncate: Annotated[int, Field(ge=0)] | None = None

@@ -224,12 +224,7 @@ async def _send(request: web.Request, content: bytes, action: Action, now: float
         _reset(transport)
     if action.http_status is not None:
         return web.Response(status=action.http_status, text=action.body or "", headers={EMULATOR_HEADER: "face-quality-gate"})
-    if action.body is not None:
-        return web.Response(body=action.body.encode(), headers=headers)
-    if action.truncate is not None:
-        return web.Response(body=content[: action.truncate], headers=headers)
-    if action.oversize is not None:
-        content = b" " * action.oversize
+    content = _content(content, action)
     if action.reset is None and action.drip is None:
         return web.Response(body=content, headers=headers)
     response = web.StreamResponse(headers={**headers, "Content-Length": str(len(content))})
@@ -242,6 +237,16 @@ async def _send(request: web.Request, content: bytes, action: Action, now: float
         await response.write(content[start : start + 1])
         await asyncio.sleep(1 / action.drip if action.drip else 0)
     return response
+
+
+def _content(true: bytes, action: Action) -> bytes:
+    if action.body is not None:
+        return action.body.encode()
+    if action.body_hex is not None:
+        return bytes.fromhex(action.body_hex)
+    if action.oversize is not None:
+        return b" " * action.oversize
+    return true[: action.truncate]
 
 
 def _reset(transport: asyncio.Transport) -> None:

@@ -1,6 +1,6 @@
-"""Interceptors, outermost first: metrics, calls in flight, correlation with the access log, errors, admission, parsing.
+"""What stands around every call, outermost first: metrics, calls in flight, correlation with the access log, errors.
 
-All but the last are context managers around a call; one interceptor applies such a manager to every kind of handler.
+Each is a context manager; one interceptor applies such a manager to every kind of handler.
 """
 
 from __future__ import annotations
@@ -8,30 +8,21 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 import structlog
-from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
 from facequality import correlation
-from facequality.errors import Code, ErrorReason, GateError, InvalidRequest, Overloaded
+from facequality.errors import Code, GateError
 from facequality.metrics import Metrics
+from facequality.rpc.handlers import Context, Continuation, Handler, Method, behaviour_of, with_behaviour
 from facequality.rpc.status import bug_status, to_status
 
 log = structlog.get_logger()
-
-# Strings: gRPC's classes are generic in their stubs only.
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
-
-_QUIET_SERVICES = ("grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection")
-
 
 _OPERATORS_BUSINESS = frozenset(
     {
@@ -43,21 +34,6 @@ _OPERATORS_BUSINESS = frozenset(
     }
 )
 """Codes that are logged as warnings."""
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """A method being called."""
-
-    kind: str
-    """unary, server_stream, client_stream or bidi_stream: the labels of go-grpc-middleware."""
-    service: str
-    name: str
-
-    @property
-    def is_quiet(self) -> bool:
-        """Whether it is infrastructure, logged at debug level and not counted as in flight."""
-        return self.service in _QUIET_SERVICES
 
 
 Around = Callable[[Method, Context], AbstractAsyncContextManager[None]]
@@ -75,10 +51,10 @@ class AroundInterceptor(grpc.aio.ServerInterceptor):
     ) -> Handler | None:
         """Wrap the handler; an unknown method has none."""
         handler = await continuation(handler_call_details)
-        return None if handler is None else self._wrap(handler, _method(handler, handler_call_details.method))
+        return None if handler is None else self._wrap(handler, Method.of(handler_call_details.method))
 
     def _wrap(self, handler: Handler, method: Method) -> Handler:
-        inner = _behaviour(handler)
+        inner = behaviour_of(handler)
         around = self._around
 
         async def call(request: Any, context: Context) -> Any:
@@ -91,58 +67,15 @@ class AroundInterceptor(grpc.aio.ServerInterceptor):
                     yield response
 
         wrapped = stream if inspect.isasyncgenfunction(inner) else call
-        return _with_behaviour(handler, wrapped, parse=handler.request_deserializer)
-
-
-class ParsingInterceptor(grpc.aio.ServerInterceptor):
-    """Moves parsing into the handler, where a malformed message can be answered in the contract's own way.
-
-    gRPC parses before the handler runs and answers UNKNOWN with the parser's exception in its text.
-    """
-
-    async def intercept_service(
-        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> Handler | None:
-        """Wrap every handler that parses."""
-        handler = await continuation(handler_call_details)
-        if handler is None or handler.request_deserializer is None:
-            return handler
-        return _with_behaviour(handler, _parsing(handler, handler.request_deserializer), parse=None)
-
-
-def _parsing(handler: Handler, parse: Callable[[bytes], Any]) -> Callable[..., Any]:
-    inner = _behaviour(handler)
-
-    def parsed(raw: bytes) -> Any:
-        try:
-            return parse(raw)
-        except DecodeError as error:
-            text = "the request is not a message of this method"
-            raise InvalidRequest(ErrorReason.MESSAGE_MALFORMED, text) from error
-
-    async def each(raws: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-        async for raw in raws:
-            yield parsed(raw)
-
-    take: Callable[[Any], Any] = each if handler.request_streaming else parsed
-
-    async def call(raw: Any, context: Context) -> Any:
-        return await inner(take(raw), context)
-
-    async def stream(raw: Any, context: Context) -> AsyncIterator[Any]:
-        async for response in inner(take(raw), context):
-            yield response
-
-    return stream if inspect.isasyncgenfunction(inner) else call
+        return with_behaviour(handler, wrapped, parse=handler.request_deserializer)
 
 
 class InFlight:
     """The calls in progress, infrastructure aside."""
 
-    def __init__(self, metrics: Metrics, limit: int) -> None:
-        """Nothing is in progress yet; ``limit`` is how many calls may be."""
+    def __init__(self, metrics: Metrics) -> None:
+        """Nothing is in progress yet."""
         self._gauge = metrics.in_flight
-        self._limit = limit
         self._count = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -162,13 +95,6 @@ class InFlight:
             yield
         finally:
             self._change(-1)
-
-    @asynccontextmanager
-    async def admission(self, method: Method, _: Context) -> AsyncIterator[None]:
-        """Refuse a call over the limit. Health is never refused: a busy gate is not a dead one."""
-        if not method.is_quiet and self._count > self._limit:
-            raise Overloaded(self._limit)
-        yield
 
     def _change(self, by: int) -> None:
         self._count += by
@@ -250,13 +176,6 @@ async def _abort(context: Context, status: grpc.Status, retry_after: float | Non
     await context.abort(status.code, status.details, trailing)
 
 
-def _method(handler: Handler, path: str) -> Method:
-    kinds = {(False, False): "unary", (False, True): "server_stream", (True, False): "client_stream"}
-    kind = kinds.get((bool(handler.request_streaming), bool(handler.response_streaming)), "bidi_stream")
-    _, service, name = path.split("/", 2)
-    return Method(kind, service, name)
-
-
 def _code(context: Context, error: BaseException | None) -> grpc.StatusCode:
     if isinstance(error, asyncio.CancelledError):
         remaining = context.time_remaining()
@@ -264,20 +183,3 @@ def _code(context: Context, error: BaseException | None) -> grpc.StatusCode:
     # Stubs promise a code; on success gRPC gives None.
     code: grpc.StatusCode | None = context.code()
     return code or (grpc.StatusCode.OK if error is None else grpc.StatusCode.UNKNOWN)
-
-
-def _behaviour(handler: Handler) -> Callable[..., Any]:
-    for behaviour in (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream):
-        if behaviour is not None:
-            return behaviour
-    raise TypeError("a handler without a behaviour")
-
-
-def _with_behaviour(handler: Handler, behaviour: Callable[..., Any], *, parse: Callable[[bytes], Any] | None) -> Handler:
-    make: Callable[..., Handler] = {
-        (False, False): grpc.unary_unary_rpc_method_handler,
-        (False, True): grpc.unary_stream_rpc_method_handler,
-        (True, False): grpc.stream_unary_rpc_method_handler,
-        (True, True): grpc.stream_stream_rpc_method_handler,
-    }[bool(handler.request_streaming), bool(handler.response_streaming)]
-    return make(behaviour, parse, handler.response_serializer)

@@ -6,16 +6,12 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from facequality.admission import Admission
 from facequality.metrics import Metrics
-from facequality.rpc.interceptors import (
-    AroundInterceptor,
-    InFlight,
-    ParsingInterceptor,
-    access_log,
-    errors,
-    metrics_around,
-)
+from facequality.rpc.intake import AdmissionInterceptor, ParsingInterceptor
+from facequality.rpc.interceptors import AroundInterceptor, InFlight, access_log, errors, metrics_around
 from facequality.rpc.servicer import FaceQualityServicer
+from facequality.settings import Settings
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 
@@ -27,6 +23,9 @@ LIVENESS = "liveness"
 
 MAX_RECEIVE_BYTES = 8 * 1024 * 1024
 """Larger than the largest legal photo, so that one over the limit gets its verdict; beyond it gRPC itself refuses."""
+
+AGEING_GRACE_SECONDS = 5
+"""How much longer than the longest call an aged connection stays open."""
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
@@ -51,7 +50,12 @@ class Health:
 
 
 def build_server(
-    servicer: FaceQualityServicer, health_state: Health, metrics: Metrics, in_flight: InFlight, *, with_reflection: bool
+    servicer: FaceQualityServicer,
+    health_state: Health,
+    metrics: Metrics,
+    in_flight: InFlight,
+    admission: Admission,
+    settings: Settings,
 ) -> grpc.aio.Server:
     """Make the main server, without a port yet."""
     server = grpc.aio.server(
@@ -60,19 +64,29 @@ def build_server(
             AroundInterceptor(in_flight.around),
             AroundInterceptor(access_log),
             AroundInterceptor(errors),
-            AroundInterceptor(in_flight.admission),
             ParsingInterceptor(),
+            AdmissionInterceptor(admission, settings.deadline_seconds),
         ],
-        options=_OPTIONS,
+        options=(*_OPTIONS, *_ageing(settings)),
     )
     pb_grpc.add_FaceQualityServiceServicer_to_server(servicer, server)
     health_pb2_grpc.add_HealthServicer_to_server(health_state.servicer, server)
     names = [SERVICE.full_name, health.SERVICE_NAME]
-    if with_reflection:
+    if settings.reflection:
         reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
     for method in SERVICE.methods:
         metrics.serve_method("unary", SERVICE.full_name, method.name)
     return server
+
+
+def _ageing(settings: Settings) -> tuple[tuple[str, int], ...]:
+    """Close connections after a while, each 10 % sooner or later by gRPC's own jitter; a call begun on one can end on it."""
+    if not settings.connection_age_seconds:
+        return ()
+    return (
+        ("grpc.max_connection_age_ms", round(1000 * settings.connection_age_seconds)),
+        ("grpc.max_connection_age_grace_ms", round(1000 * (settings.deadline_seconds + AGEING_GRACE_SECONDS))),
+    )
 
 
 def build_health_server(health_state: Health) -> grpc.aio.Server:

@@ -1,4 +1,4 @@
-"""The service: translation and the call's time budget, nothing else."""
+"""The service: translation, nothing else."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from facequality.detectors import deadline
 from facequality.gate import Gate
 from facequality.guidance import negotiate
 from facequality.reload import PolicyStore
@@ -14,27 +13,25 @@ from facequality.rpc.translation import to_policy, to_reload_failure, to_request
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 
-MARGIN_SECONDS = 0.02
-"""The gate stops this long before the caller's own deadline, so that the details arrive."""
-
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class FaceQualityServicer(pb_grpc.FaceQualityServiceServicer):
     """Answers FaceQualityService by a gate."""
 
-    def __init__(self, gate: Gate, store: PolicyStore, deadline_seconds: float) -> None:
-        """``deadline_seconds``: budget of a call without a deadline, and upper bound of one with."""
+    def __init__(self, gate: Gate, store: PolicyStore) -> None:
+        """Answer by this gate, and by what is served."""
         self._gate = gate
         self._store = store
-        self._deadline_seconds = deadline_seconds
 
     async def CheckFaceQuality(self, request: pb.CheckFaceQualityRequest, context: Context) -> pb.CheckFaceQualityResponse:
         """Judge one photo."""
-        deadline.current.set(self._deadline(context))
+        check = to_request(request)
+        # The message holds a copy of the photo.
+        del request
         metadata = dict(context.invocation_metadata() or ())
         language = negotiate(str(metadata.get("accept-language", "")))
-        return to_response(await self._gate.check(to_request(request)), language)
+        return to_response(await self._gate.check(check), language)
 
     async def GetPolicy(self, request: pb.GetPolicyRequest, context: Context) -> pb.GetPolicyResponse:
         """Show one policy."""
@@ -52,10 +49,3 @@ class FaceQualityServicer(pb_grpc.FaceQualityServiceServicer):
             default_policy=served.default,
             last_failed_reload=to_reload_failure(self._store.last_failure),
         )
-
-    def _deadline(self, context: Context) -> deadline.Deadline:
-        remaining = context.time_remaining()
-        budget = self._deadline_seconds
-        if remaining is not None:
-            budget = min(budget, max(0.0, remaining - MARGIN_SECONDS))
-        return deadline.Deadline.after(budget)

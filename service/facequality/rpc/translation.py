@@ -72,6 +72,7 @@ def to_response(result: CheckResult, language: str = ENGLISH) -> face_quality_se
         policy=result.policy.name,
         policy_revision=result.policy.revision,
         detector=_detector(result.detector),
+        cached=answer is not None and answer.cached,
     )
     if isinstance(answer, model.Detection):
         response.detection.CopyFrom(_detection(answer, result.faces, words))

@@ -27,7 +27,7 @@ from facequality.v1 import policy_pb2 as facequality_dot_v1_dot_policy__pb2
 from facequality.v1 import verdict_pb2 as facequality_dot_v1_dot_verdict__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)facequality/v1/face_quality_service.proto\x12\x0e\x66\x61\x63\x65quality.v1\x1a\x1e\x66\x61\x63\x65quality/v1/detection.proto\x1a\x1b\x66\x61\x63\x65quality/v1/policy.proto\x1a\x1c\x66\x61\x63\x65quality/v1/verdict.proto\"\x82\x01\n\x17\x43heckFaceQualityRequest\x12\x0f\n\x05image\x18\x01 \x01(\x0cH\x00\x12\r\n\x03uri\x18\x02 \x01(\tH\x00\x12\x0e\n\x06policy\x18\x03 \x01(\t\x12.\n\x07options\x18\x04 \x01(\x0b\x32\x1d.facequality.v1.DetectOptionsB\x07\n\x05photo\"\xc2\x01\n\rDetectOptions\x12\x19\n\x0cmax_face_num\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x1a\n\rmin_face_size\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x1a\n\x12\x66\x61\x63\x65_model_version\x18\x03 \x01(\t\x12\x1d\n\x15need_rotate_detection\x18\x04 \x01(\x08\x12\x1c\n\x14need_face_attributes\x18\x05 \x01(\x08\x42\x0f\n\r_max_face_numB\x10\n\x0e_min_face_size\"6\n\x0c\x44\x65tectorInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x18\n\x10\x63loud_calibrated\x18\x02 \x01(\x08\"\xfd\x02\n\x18\x43heckFaceQualityResponse\x12(\n\x07verdict\x18\x01 \x01(\x0e\x32\x17.facequality.v1.Verdict\x12\'\n\x07reasons\x18\x02 \x03(\x0e\x32\x16.facequality.v1.Reason\x12)\n\x08\x66indings\x18\x03 \x03(\x0b\x32\x17.facequality.v1.Finding\x12,\n\tdetection\x18\x04 \x01(\x0b\x32\x19.facequality.v1.Detection\x12\x18\n\x0bjudged_face\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06policy\x18\x06 \x01(\t\x12\x17\n\x0fpolicy_revision\x18\x07 \x01(\t\x12.\n\x08\x64\x65tector\x18\x08 \x01(\x0b\x32\x1c.facequality.v1.DetectorInfo\x12\x1b\n\x13upstream_request_id\x18\t \x01(\t\x12\x15\n\rupstream_code\x18\n \x01(\tB\x0e\n\x0c_judged_face\" \n\x10GetPolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"v\n\x11GetPolicyResponse\x12&\n\x06policy\x18\x01 \x01(\x0b\x32\x16.facequality.v1.Policy\x12\x39\n\x12last_failed_reload\x18\x02 \x01(\x0b\x32\x1d.facequality.v1.ReloadFailure\"\x15\n\x13ListPoliciesRequest\"\x93\x01\n\x14ListPoliciesResponse\x12(\n\x08policies\x18\x01 \x03(\x0b\x32\x16.facequality.v1.Policy\x12\x16\n\x0e\x64\x65\x66\x61ult_policy\x18\x02 \x01(\t\x12\x39\n\x12last_failed_reload\x18\x03 \x01(\x0b\x32\x1d.facequality.v1.ReloadFailure2\xa8\x02\n\x12\x46\x61\x63\x65QualityService\x12\x65\n\x10\x43heckFaceQuality\x12\'.facequality.v1.CheckFaceQualityRequest\x1a(.facequality.v1.CheckFaceQualityResponse\x12P\n\tGetPolicy\x12 .facequality.v1.GetPolicyRequest\x1a!.facequality.v1.GetPolicyResponse\x12Y\n\x0cListPolicies\x12#.facequality.v1.ListPoliciesRequest\x1a$.facequality.v1.ListPoliciesResponseB0\n\x0e\x66\x61\x63\x65quality.v1P\x01Z\x1c\x66\x61\x63\x65quality/v1;facequalityv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)facequality/v1/face_quality_service.proto\x12\x0e\x66\x61\x63\x65quality.v1\x1a\x1e\x66\x61\x63\x65quality/v1/detection.proto\x1a\x1b\x66\x61\x63\x65quality/v1/policy.proto\x1a\x1c\x66\x61\x63\x65quality/v1/verdict.proto\"\x82\x01\n\x17\x43heckFaceQualityRequest\x12\x0f\n\x05image\x18\x01 \x01(\x0cH\x00\x12\r\n\x03uri\x18\x02 \x01(\tH\x00\x12\x0e\n\x06policy\x18\x03 \x01(\t\x12.\n\x07options\x18\x04 \x01(\x0b\x32\x1d.facequality.v1.DetectOptionsB\x07\n\x05photo\"\xc2\x01\n\rDetectOptions\x12\x19\n\x0cmax_face_num\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x1a\n\rmin_face_size\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x1a\n\x12\x66\x61\x63\x65_model_version\x18\x03 \x01(\t\x12\x1d\n\x15need_rotate_detection\x18\x04 \x01(\x08\x12\x1c\n\x14need_face_attributes\x18\x05 \x01(\x08\x42\x0f\n\r_max_face_numB\x10\n\x0e_min_face_size\"6\n\x0c\x44\x65tectorInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x18\n\x10\x63loud_calibrated\x18\x02 \x01(\x08\"\x8d\x03\n\x18\x43heckFaceQualityResponse\x12(\n\x07verdict\x18\x01 \x01(\x0e\x32\x17.facequality.v1.Verdict\x12\'\n\x07reasons\x18\x02 \x03(\x0e\x32\x16.facequality.v1.Reason\x12)\n\x08\x66indings\x18\x03 \x03(\x0b\x32\x17.facequality.v1.Finding\x12,\n\tdetection\x18\x04 \x01(\x0b\x32\x19.facequality.v1.Detection\x12\x18\n\x0bjudged_face\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06policy\x18\x06 \x01(\t\x12\x17\n\x0fpolicy_revision\x18\x07 \x01(\t\x12.\n\x08\x64\x65tector\x18\x08 \x01(\x0b\x32\x1c.facequality.v1.DetectorInfo\x12\x1b\n\x13upstream_request_id\x18\t \x01(\t\x12\x15\n\rupstream_code\x18\n \x01(\t\x12\x0e\n\x06\x63\x61\x63hed\x18\x0b \x01(\x08\x42\x0e\n\x0c_judged_face\" \n\x10GetPolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"v\n\x11GetPolicyResponse\x12&\n\x06policy\x18\x01 \x01(\x0b\x32\x16.facequality.v1.Policy\x12\x39\n\x12last_failed_reload\x18\x02 \x01(\x0b\x32\x1d.facequality.v1.ReloadFailure\"\x15\n\x13ListPoliciesRequest\"\x93\x01\n\x14ListPoliciesResponse\x12(\n\x08policies\x18\x01 \x03(\x0b\x32\x16.facequality.v1.Policy\x12\x16\n\x0e\x64\x65\x66\x61ult_policy\x18\x02 \x01(\t\x12\x39\n\x12last_failed_reload\x18\x03 \x01(\x0b\x32\x1d.facequality.v1.ReloadFailure2\xa8\x02\n\x12\x46\x61\x63\x65QualityService\x12\x65\n\x10\x43heckFaceQuality\x12\'.facequality.v1.CheckFaceQualityRequest\x1a(.facequality.v1.CheckFaceQualityResponse\x12P\n\tGetPolicy\x12 .facequality.v1.GetPolicyRequest\x1a!.facequality.v1.GetPolicyResponse\x12Y\n\x0cListPolicies\x12#.facequality.v1.ListPoliciesRequest\x1a$.facequality.v1.ListPoliciesResponseB0\n\x0e\x66\x61\x63\x65quality.v1P\x01Z\x1c\x66\x61\x63\x65quality/v1;facequalityv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,15 +42,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DETECTORINFO']._serialized_start=482
   _globals['_DETECTORINFO']._serialized_end=536
   _globals['_CHECKFACEQUALITYRESPONSE']._serialized_start=539
-  _globals['_CHECKFACEQUALITYRESPONSE']._serialized_end=920
-  _globals['_GETPOLICYREQUEST']._serialized_start=922
-  _globals['_GETPOLICYREQUEST']._serialized_end=954
-  _globals['_GETPOLICYRESPONSE']._serialized_start=956
-  _globals['_GETPOLICYRESPONSE']._serialized_end=1074
-  _globals['_LISTPOLICIESREQUEST']._serialized_start=1076
-  _globals['_LISTPOLICIESREQUEST']._serialized_end=1097
-  _globals['_LISTPOLICIESRESPONSE']._serialized_start=1100
-  _globals['_LISTPOLICIESRESPONSE']._serialized_end=1247
-  _globals['_FACEQUALITYSERVICE']._serialized_start=1250
-  _globals['_FACEQUALITYSERVICE']._serialized_end=1546
+  _globals['_CHECKFACEQUALITYRESPONSE']._serialized_end=936
+  _globals['_GETPOLICYREQUEST']._serialized_start=938
+  _globals['_GETPOLICYREQUEST']._serialized_end=970
+  _globals['_GETPOLICYRESPONSE']._serialized_start=972
+  _globals['_GETPOLICYRESPONSE']._serialized_end=1090
+  _globals['_LISTPOLICIESREQUEST']._serialized_start=1092
+  _globals['_LISTPOLICIESREQUEST']._serialized_end=1113
+  _globals['_LISTPOLICIESRESPONSE']._serialized_start=1116
+  _globals['_LISTPOLICIESRESPONSE']._serialized_end=1263
+  _globals['_FACEQUALITYSERVICE']._serialized_start=1266
+  _globals['_FACEQUALITYSERVICE']._serialized_end=1562
 # @@protoc_insertion_point(module_scope)

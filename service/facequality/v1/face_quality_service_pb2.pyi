@@ -44,7 +44,7 @@ class DetectorInfo(_message.Message):
     def __init__(self, name: _Optional[str] = ..., cloud_calibrated: _Optional[bool] = ...) -> None: ...
 
 class CheckFaceQualityResponse(_message.Message):
-    __slots__ = ("verdict", "reasons", "findings", "detection", "judged_face", "policy", "policy_revision", "detector", "upstream_request_id", "upstream_code")
+    __slots__ = ("verdict", "reasons", "findings", "detection", "judged_face", "policy", "policy_revision", "detector", "upstream_request_id", "upstream_code", "cached")
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
     FINDINGS_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +55,7 @@ class CheckFaceQualityResponse(_message.Message):
     DETECTOR_FIELD_NUMBER: _ClassVar[int]
     UPSTREAM_REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     UPSTREAM_CODE_FIELD_NUMBER: _ClassVar[int]
+    CACHED_FIELD_NUMBER: _ClassVar[int]
     verdict: _verdict_pb2.Verdict
     reasons: _containers.RepeatedScalarFieldContainer[_verdict_pb2.Reason]
     findings: _containers.RepeatedCompositeFieldContainer[_verdict_pb2.Finding]
@@ -65,7 +66,8 @@ class CheckFaceQualityResponse(_message.Message):
     detector: DetectorInfo
     upstream_request_id: str
     upstream_code: str
-    def __init__(self, verdict: _Optional[_Union[_verdict_pb2.Verdict, str]] = ..., reasons: _Optional[_Iterable[_Union[_verdict_pb2.Reason, str]]] = ..., findings: _Optional[_Iterable[_Union[_verdict_pb2.Finding, _Mapping]]] = ..., detection: _Optional[_Union[_detection_pb2.Detection, _Mapping]] = ..., judged_face: _Optional[int] = ..., policy: _Optional[str] = ..., policy_revision: _Optional[str] = ..., detector: _Optional[_Union[DetectorInfo, _Mapping]] = ..., upstream_request_id: _Optional[str] = ..., upstream_code: _Optional[str] = ...) -> None: ...
+    cached: bool
+    def __init__(self, verdict: _Optional[_Union[_verdict_pb2.Verdict, str]] = ..., reasons: _Optional[_Iterable[_Union[_verdict_pb2.Reason, str]]] = ..., findings: _Optional[_Iterable[_Union[_verdict_pb2.Finding, _Mapping]]] = ..., detection: _Optional[_Union[_detection_pb2.Detection, _Mapping]] = ..., judged_face: _Optional[int] = ..., policy: _Optional[str] = ..., policy_revision: _Optional[str] = ..., detector: _Optional[_Union[DetectorInfo, _Mapping]] = ..., upstream_request_id: _Optional[str] = ..., upstream_code: _Optional[str] = ..., cached: _Optional[bool] = ...) -> None: ...
 
 class GetPolicyRequest(_message.Message):
     __slots__ = ("name",)

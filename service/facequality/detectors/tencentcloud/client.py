@@ -13,12 +13,13 @@ import structlog
 
 from facequality import __version__, correlation
 from facequality.detector import DetectorInfo
+from facequality.detectors.sharing import digest
 from facequality.detectors.tencentcloud import protocol, signature
 from facequality.detectors.tencentcloud.credentials import CredentialSource
 from facequality.detectors.transport import BadAnswer, HttpClient, HttpFailure
 from facequality.errors import ErrorReason, OperatorFault, Retry, UpstreamFault
 from facequality.measure import FACE_MEASURES
-from facequality.model import Detection, DetectOptions, Photo, PhotoRefused
+from facequality.model import Detection, DetectOptions, Photo, PhotoBytes, PhotoRefused
 
 log = structlog.get_logger()
 
@@ -39,12 +40,21 @@ class CloudOptions:
     """Sent where the caller asks for none."""
     language: str = "en-US"
     """X-TC-Language: of the vendor's messages."""
+    attempt_seconds: float = 5.0
+    """Limit of one request, from connecting to the whole answer."""
     unsigned_payload: bool = False
     """Leave the body out of the signature: less CPU for large photos, and then TLS alone protects it."""
 
 
+@dataclass(frozen=True, slots=True)
+class _HashedPhoto(PhotoBytes):
+    """A photo whose payload's SHA-256, hex, is known: a photo is hashed once on its way."""
+
+    payload_sha256: str = ""
+
+
 class TencentCloudDetector:
-    """DetectFace in the cloud. One call of `detect` is at most one request; each one sent is billed."""
+    """DetectFace in the cloud. Each request that is sent is billed."""
 
     info = INFO
 
@@ -69,25 +79,30 @@ class TencentCloudDetector:
         self._host = urlsplit(options.endpoint).netloc.lower()
 
     async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
-        """Call DetectFace once.
+        """Call DetectFace once, or twice if a kept connection had died.
 
         Raises:
-            GateError: the vendor's error, or UPSTREAM_NETWORK, UPSTREAM_HTTP_STATUS, UPSTREAM_MALFORMED, UPSTREAM_CREDENTIALS.
+            GateError: the vendor's error, or UPSTREAM_NETWORK, UPSTREAM_TIMEOUT, UPSTREAM_HTTP_STATUS, UPSTREAM_MALFORMED,
+                UPSTREAM_CREDENTIALS.
         """
         body = protocol.encode(photo, options, self._options.face_model_version)
-        headers = await self._headers(body)
+        headers = await self._headers(body, photo.payload_sha256 if isinstance(photo, _HashedPhoto) else None)
         try:
-            answer = await self._http.request(
-                "POST",
-                self._url,
-                headers,
-                body.chunks,
-                max_answer_bytes=protocol.MAX_ANSWER_BYTES,
-                on_sent=self._on_paid_call,
-            )
+            async with asyncio.timeout(self._options.attempt_seconds):
+                answer = await self._http.request(
+                    "POST",
+                    self._url,
+                    headers,
+                    body.chunks,
+                    max_answer_bytes=protocol.MAX_ANSWER_BYTES,
+                    on_sent=self._on_paid_call,
+                )
+        except TimeoutError as error:
+            text = f"DetectFace gave no answer within {self._options.attempt_seconds:g} s"
+            raise UpstreamFault(ErrorReason.UPSTREAM_TIMEOUT, text, retry=Retry.ONCE) from error
         except HttpFailure as error:
-            # A request that left may have been processed, and billed: not to be repeated freely.
-            retry = Retry.ONCE if error.sent else Retry.YES
+            # A request that left may have been processed, and billed: it leaves twice at most.
+            retry = (Retry.YES, Retry.ONCE)[error.sends] if error.sends < 2 else Retry.NEVER
             text = f"DetectFace was not reached: {error}"
             raise UpstreamFault(ErrorReason.UPSTREAM_NETWORK, text, retry=retry) from error
         except BadAnswer as error:
@@ -98,6 +113,13 @@ class TencentCloudDetector:
             if error.reason is ErrorReason.UPSTREAM_CLOCK_SKEW:
                 self._learn_offset(answer.headers.get("date", ""))
             raise
+
+    async def fingerprint(self, photo: PhotoBytes, options: DetectOptions) -> tuple[str, PhotoBytes]:
+        """Digest what tells identical calls: the payload's SHA-256, which its signature needs anyway."""
+        if self._options.unsigned_payload:
+            return await digest(photo, options)
+        sha256 = await _sha256(protocol.encode(photo, options, self._options.face_model_version))
+        return sha256, _HashedPhoto(photo.data, sha256)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -111,12 +133,11 @@ class TencentCloudDetector:
             return
         log.warning("detector.clock_skew", detector=INFO.name, seconds=round(self._offset))
 
-    async def _headers(self, body: protocol.RequestBody) -> dict[str, str]:
+    async def _headers(self, body: protocol.RequestBody, known_sha256: str | None) -> dict[str, str]:
         credential = self._credentials()
         payload_sha256 = signature.UNSIGNED_PAYLOAD_SHA256
         if not self._options.unsigned_payload:
-            large = len(body) > protocol.LARGE_BODY
-            payload_sha256 = await asyncio.to_thread(body.sha256) if large else body.sha256()
+            payload_sha256 = known_sha256 or await _sha256(body)
         timestamp = int(self._clock() + self._offset)
         canonical = signature.Canonical(
             "POST", "", (("content-type", protocol.CONTENT_TYPE), ("host", self._host)), payload_sha256
@@ -142,3 +163,8 @@ class TencentCloudDetector:
             "Authorization": signature.authorization(canonical, credential, timestamp, protocol.SERVICE),
             **{name: value for name, value in optional.items() if value},
         }
+
+
+async def _sha256(body: protocol.RequestBody) -> str:
+    large = len(body) > protocol.LARGE_BODY
+    return await asyncio.to_thread(body.sha256) if large else body.sha256()

@@ -1,0 +1,124 @@
+"""Which calls may begin: places for calls, room for their messages, and a short line of those who wait for either."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from facequality.errors import Overloaded
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionLimits:
+    """How much the gate takes at a time."""
+
+    calls: int
+    """Calls that run."""
+    message_bytes: int
+    """Bytes of the messages that they hold."""
+    largest_message: int
+    """Bytes that are set aside for a call until its message has been read."""
+    queued: int
+    """Calls that wait for a place or for room."""
+    queue_seconds: float
+    """How long one waits at most."""
+
+
+class Admission:
+    """Lets calls begin, first come first served, and refuses the rest. For one event loop."""
+
+    def __init__(self, limits: AdmissionLimits, *, on_shed: Callable[[str], None] = lambda _: None) -> None:
+        """``on_shed`` is told why each refused call was: queue_full or queue_time."""
+        self._limits = limits
+        self._on_shed = on_shed
+        self._line: deque[asyncio.Future[None]] = deque()
+        self._running = 0
+        self._held = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of messages held, or set aside for."""
+        return self._held
+
+    @property
+    def queued(self) -> int:
+        """Calls that wait."""
+        return len(self._line)
+
+    async def enter(self) -> Place:
+        """Wait for a place, and for room for the largest message.
+
+        Raises:
+            Overloaded: the line is full, or the wait was too long.
+        """
+        if self._line or not self._fits():
+            await self._wait()
+        else:
+            self._take()
+        return Place(self, self._limits.largest_message)
+
+    def give_back(self, size: int, *, place: bool) -> None:
+        """Take back room, and perhaps a place; whoever stands first in the line may have them."""
+        self._held -= size
+        self._running -= place
+        while self._line and self._fits():
+            turn = self._line.popleft()
+            if not turn.done():
+                self._take()
+                turn.set_result(None)
+
+    async def _wait(self) -> None:
+        if len(self._line) >= self._limits.queued:
+            raise self._shed("queue_full")
+        turn = asyncio.get_running_loop().create_future()
+        self._line.append(turn)
+        try:
+            async with asyncio.timeout(self._limits.queue_seconds):
+                await self._turn(turn)
+        except TimeoutError as error:
+            raise self._shed("queue_time") from error
+
+    async def _turn(self, turn: asyncio.Future[None]) -> None:
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():
+                self.give_back(self._limits.largest_message, place=True)
+            elif turn in self._line:
+                self._line.remove(turn)
+            raise
+
+    def _shed(self, cause: str) -> Overloaded:
+        self._on_shed(cause)
+        return Overloaded(self._running)
+
+    def _fits(self) -> bool:
+        limits = self._limits
+        return self._running < limits.calls and self._held + limits.largest_message <= limits.message_bytes
+
+    def _take(self) -> None:
+        self._running += 1
+        self._held += self._limits.largest_message
+
+
+class Place:
+    """One admitted call's place and room."""
+
+    __slots__ = ("_admission", "_size")
+
+    def __init__(self, admission: Admission, size: int) -> None:
+        """Hold ``size`` bytes."""
+        self._admission = admission
+        self._size = size
+
+    def shrink(self, size: int) -> None:
+        """Keep room for ``size`` bytes alone: the message has been read."""
+        spare = self._size - size
+        self._size = size
+        self._admission.give_back(spare, place=False)
+
+    def leave(self) -> None:
+        """Give everything back. Once."""
+        self._admission.give_back(self._size, place=True)

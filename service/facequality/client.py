@@ -1,0 +1,16 @@
+"""How a caller's channel is best set up: every replica in turn, a deadline, and a few retries that survive a rolling restart."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+SERVICE_CONFIG = resources.files("facequality").joinpath("service_config.json").read_text(encoding="utf-8")
+"""A gRPC service config, JSON: for any language's channel, or the name server's TXT record."""
+
+RETRY_BUFFER_BYTES = 8 * 1024 * 1024
+"""gRPC keeps a message for a retry up to 256 KiB unless told otherwise: larger photos would never be tried again."""
+
+
+def channel_options() -> tuple[tuple[str, str | int], ...]:
+    """Return options for ``grpc.insecure_channel`` or ``grpc.aio.insecure_channel``."""
+    return (("grpc.service_config", SERVICE_CONFIG), ("grpc.per_rpc_retry_buffer_size", RETRY_BUFFER_BYTES))

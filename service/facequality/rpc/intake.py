@@ -1,0 +1,120 @@
+"""How messages are taken in: parsed where a mistake can be answered, and read only once the gate has room for them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from facequality.admission import Admission
+from facequality.detectors import deadline
+from facequality.errors import ErrorReason, InvalidRequest
+from facequality.rpc.handlers import Context, Continuation, Handler, Method, behaviour_of, with_behaviour
+
+MARGIN_SECONDS = 0.02
+"""The gate stops this long before the caller's own deadline, so that the details arrive."""
+
+
+class AdmissionInterceptor(grpc.aio.ServerInterceptor):
+    """Gives a unary call its deadline, waits for a place, and only then reads its message.
+
+    The handler is registered as if the method were client-streaming: the wire is the same, but gRPC leaves a message that nobody
+    has asked for in its flow-control window. Health is never refused: a busy gate is not a dead one.
+    """
+
+    def __init__(self, admission: Admission, deadline_seconds: float) -> None:
+        """``deadline_seconds``: budget of a call without a deadline, and upper bound of one with."""
+        self._admission = admission
+        self._deadline_seconds = deadline_seconds
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        """Wrap every handler but the infrastructure's."""
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.unary_unary is None or handler.request_deserializer is None:
+            return handler
+        if Method.of(handler_call_details.method).is_quiet:
+            return handler
+        admitted = self._admitted(handler, handler.request_deserializer)
+        return grpc.stream_unary_rpc_method_handler(admitted, None, handler.response_serializer)
+
+    def _admitted(self, handler: Handler, parse: Callable[[bytes], Any]) -> Callable[..., Any]:
+        inner = behaviour_of(handler)
+
+        async def call(messages: AsyncIterator[bytes], context: Context) -> Any:
+            deadline.current.set(self._deadline(context))
+            async with deadline.enforced():
+                place = await self._admission.enter()
+            try:
+                async with deadline.enforced():
+                    raw = await _only(messages)
+                place.shrink(len(raw))
+                # No name may keep the message or its bytes: the handler lets go of the photo as soon as it can.
+                parsed = [_parsed(parse, raw)]
+                del raw
+                return await inner(parsed.pop(), context)
+            finally:
+                place.leave()
+
+        return call
+
+    def _deadline(self, context: Context) -> deadline.Deadline:
+        remaining = context.time_remaining()
+        budget = self._deadline_seconds
+        if remaining is not None:
+            budget = min(budget, max(0.0, remaining - MARGIN_SECONDS))
+        return deadline.Deadline.after(budget)
+
+
+class ParsingInterceptor(grpc.aio.ServerInterceptor):
+    """Moves parsing into the handler, where a malformed message can be answered in the contract's own way.
+
+    gRPC parses before the handler runs and answers UNKNOWN with the parser's exception in its text.
+    """
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        """Wrap every handler that parses."""
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.request_deserializer is None:
+            return handler
+        return with_behaviour(handler, _parsing(handler, handler.request_deserializer), parse=None)
+
+
+async def _only(messages: AsyncIterator[bytes]) -> bytes:
+    async for message in messages:
+        return message
+    raise InvalidRequest(ErrorReason.MESSAGE_MALFORMED, "the call has no message")
+
+
+def _parsed(parse: Callable[[bytes], Any], raw: bytes) -> Any:
+    try:
+        return parse(raw)
+    except DecodeError as error:
+        text = "the request is not a message of this method"
+        raise InvalidRequest(ErrorReason.MESSAGE_MALFORMED, text) from error
+
+
+def _parsing(handler: Handler, parse: Callable[[bytes], Any]) -> Callable[..., Any]:
+    inner = behaviour_of(handler)
+
+    async def each(raws: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        async for raw in raws:
+            yield _parsed(parse, raw)
+
+    def take(raw: Any) -> Any:
+        return each(raw) if handler.request_streaming else _parsed(parse, raw)
+
+    async def call(raw: Any, context: Context) -> Any:
+        return await inner(take(raw), context)
+
+    async def stream(raw: Any, context: Context) -> AsyncIterator[Any]:
+        async for response in inner(take(raw), context):
+            yield response
+
+    return stream if inspect.isasyncgenfunction(inner) else call

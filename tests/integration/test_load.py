@@ -1,0 +1,357 @@
+"""Many calls: the queue, the bytes in flight, shared calls, ageing connections, replicas that stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from facequality.app import App
+from facequality.client import SERVICE_CONFIG, channel_options
+from facequality.emulator.scenario import Scenario
+from facequality.errors import ErrorReason, UpstreamFault
+from facequality.metrics import Metrics
+from facequality.settings import Settings
+from facequality.testing import detectface_emulator
+from facequality.v1 import face_quality_service_pb2 as pb
+from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
+from facequality.v1 import verdict_pb2
+from prometheus_client import CollectorRegistry
+
+from tests import photos
+from tests.detections import EXAMPLE_2
+from tests.integration.test_process import serving
+from tests.integration.test_resilience import behind
+from tests.integration.test_server import FakeDetector, details, failure
+from tests.running import running
+from tests.unit.test_gate import RecordingDetector
+
+HANDLED = "grpc_server_handled_total"
+CHECK = {"grpc_type": "unary", "grpc_service": "facequality.v1.FaceQualityService", "grpc_method": "CheckFaceQuality"}
+PHOTO = photos.encode(photos.cat().resize((128, 128)), "JPEG")
+
+
+def distinct(number: int, size: int = 0) -> pb.CheckFaceQualityRequest:
+    """A photo like no other; bytes behind a JPEG's end are nobody's business."""
+    return pb.CheckFaceQualityRequest(image=PHOTO + number.to_bytes(8, "big") + bytes(size), policy="loose")
+
+
+def local(**more: Any) -> tuple[App, FakeDetector]:
+    detector = FakeDetector()
+    settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", **more)
+    return App(settings, detector, metrics=Metrics(CollectorRegistry())), detector
+
+
+def sample(app: App, name: str, **labels: str) -> float:
+    return app.metrics.registry.get_sample_value(name, labels) or 0
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_calls_over_the_limit_wait_and_the_line_is_short() -> None:
+    """Two run, two wait, the fifth is refused at once; who waits too long is refused too; the metrics say it."""
+    app, detector = local(max_in_flight=2, max_queued=2, queue_seconds=0.3)
+    detector.delay = 1.0
+    async with running(app) as (channel, _):
+        stub = pb_grpc.FaceQualityServiceStub(channel)
+        calls = [asyncio.ensure_future(stub.CheckFaceQuality(distinct(number))) for number in range(4)]
+        await until(lambda: sample(app, "facequality_queued_calls") == 2)
+        error = await failure(stub.CheckFaceQuality(distinct(9)))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert sample(app, "facequality_shed_calls_total", cause="queue_full") == 1
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert sum(isinstance(result, grpc.aio.AioRpcError) for result in results) == 2
+        assert sample(app, "facequality_shed_calls_total", cause="queue_time") == 2
+        detector.delay = 0.1
+        assert len(await asyncio.gather(*(stub.CheckFaceQuality(distinct(number)) for number in range(4)))) == 4
+        assert sample(app, "facequality_queued_calls") == sample(app, "facequality_in_flight_bytes") == 0
+
+
+async def test_waiting_counts_against_the_deadline() -> None:
+    """A caller in the line gets its deadline, with details, before its own has passed."""
+    app, detector = local(max_in_flight=1, queue_seconds=30)
+    detector.delay = 1.0
+    async with running(app) as (channel, _):
+        stub = pb_grpc.FaceQualityServiceStub(channel)
+        first = asyncio.ensure_future(stub.CheckFaceQuality(distinct(1)))
+        await until(lambda: sample(app, "facequality_in_flight_calls") == 1)
+        error = await failure(stub.CheckFaceQuality(distinct(2), timeout=0.3))
+        info: Any = details(error)["ErrorInfo"]
+        assert (error.code(), info.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE")
+        await first
+
+
+async def test_bytes_in_flight_are_bounded() -> None:
+    """Room is set aside for a message before it is read, and what a call holds is counted."""
+    app, detector = local(max_in_flight_mib=16, max_queued=100, queue_seconds=30)
+    detector.delay = 0.2
+    held: list[float] = []
+    async with running(app) as (channel, _):
+        stub = pb_grpc.FaceQualityServiceStub(channel)
+
+        async def watch() -> None:
+            while True:
+                held.append(sample(app, "facequality_in_flight_bytes"))
+                await asyncio.sleep(0.005)
+
+        watching = asyncio.ensure_future(watch())
+        answers = await asyncio.gather(*(stub.CheckFaceQuality(distinct(number, 3_000_000)) for number in range(24)))
+        watching.cancel()
+    assert len(answers) == 24
+    assert 6_000_000 < max(held) <= 16 * 1024 * 1024
+    assert sample(app, "facequality_in_flight_bytes") == 0
+
+
+async def test_a_message_that_is_never_sent_gives_its_room_back() -> None:
+    """By its deadline, or when the caller goes."""
+    app, _ = local(max_in_flight_mib=16, deadline_seconds=0.5)
+    async with running(app) as (channel, _):
+        mute: Any = channel.stream_unary("/facequality.v1.FaceQualityService/CheckFaceQuality")
+        silent = [mute() for _ in range(2)]
+        await until(lambda: sample(app, "facequality_in_flight_bytes") == 16 * 1024 * 1024)
+        for call in silent:
+            assert (await failure(call)).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await until(lambda: sample(app, "facequality_in_flight_bytes") == 0)
+        gone = mute()
+        await until(lambda: sample(app, "facequality_in_flight_bytes") > 0)
+        gone.cancel()
+        await until(lambda: sample(app, "facequality_in_flight_bytes") == 0)
+        empty = mute()
+        await empty.done_writing()
+        info: Any = details(await failure(empty))["ErrorInfo"]
+        assert info.reason == "MESSAGE_MALFORMED"
+
+
+async def test_identical_photos_share_a_call_and_are_cached_where_asked_for() -> None:
+    """One paid call for many checks at once, each under its own policy; a URI is asked about each time."""
+    async with behind({"latency": {"seconds": 0.3}}, cache_seconds=60.0) as (endpoint, served):
+        answers = await asyncio.gather(*(served.check(policy, PHOTO) for policy in ("loose", "enroll", "loose", "enroll")))
+        verdicts = [answer.verdict for answer in answers]
+        assert verdicts == [verdict_pb2.VERDICT_ACCEPTED, verdict_pb2.VERDICT_REJECTED] * 2
+        # The two policies ask DetectFace for different numbers of faces.
+        assert endpoint.calls == served.paid == 2
+        assert not any(answer.cached for answer in answers)
+        again = await served.check("loose", PHOTO)
+        assert again.cached
+        assert again.upstream_request_id == answers[0].upstream_request_id
+        assert endpoint.calls == 2
+        registry = served.app.metrics.registry
+        saved = {
+            cause: registry.get_sample_value("facequality_saved_calls_total", {"cause": cause}) for cause in ("shared", "cached")
+        }
+        assert saved == {"shared": 2, "cached": 1}
+        for _ in range(2):
+            uri = pb.CheckFaceQualityRequest(uri="https://photos.example.com/1.jpg", policy="loose")
+            assert not (await served.stub.CheckFaceQuality(uri)).cached
+        assert endpoint.calls == 4
+
+
+async def test_a_caller_that_goes_leaves_the_shared_call_to_the_others() -> None:
+    """The leader's cancellation, and its deadline, are its own."""
+    async with behind({"latency": {"seconds": 0.5}}) as (endpoint, served):
+        leader = served.stub.CheckFaceQuality(distinct(1), timeout=0.2)
+        await asyncio.sleep(0.1)
+        followers = [asyncio.ensure_future(served.stub.CheckFaceQuality(distinct(1))) for _ in range(3)]
+        assert (await failure(leader)).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert len(await asyncio.gather(*followers)) == 3
+        assert endpoint.calls == served.paid == 1
+
+
+async def test_a_vendor_that_takes_half_of_what_is_offered() -> None:
+    """Everyone is answered or told to wait; with the quota configured, the vendor throttles nobody."""
+    script = {"rate_limit": {"qps": 20}}
+    settings: list[tuple[dict[str, Any], bool]] = [({}, True), ({"tencentcloud_qps": 18.0}, False)]
+    for more, throttled_allowed in settings:
+        async with behind(script, **more) as (endpoint, served):
+            calls = []
+            for number in range(80):
+                calls.append(asyncio.ensure_future(served.stub.CheckFaceQuality(distinct(number), timeout=5)))
+                await asyncio.sleep(1 / 40)
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            codes = Counter(result.code().name if isinstance(result, grpc.aio.AioRpcError) else "OK" for result in results)
+            assert set(codes) <= {"OK", "RESOURCE_EXHAUSTED"}
+            assert codes["OK"] >= 30
+            for result in results:
+                if isinstance(result, grpc.aio.AioRpcError):
+                    info: Any = details(result)["ErrorInfo"]
+                    assert info.reason == "UPSTREAM_RATE_LIMIT"
+                    assert "upstream_code" not in info.metadata or throttled_allowed
+            assert endpoint.calls == served.paid <= 80 * 1.1 + 3
+
+
+async def test_old_connections_are_replaced_without_a_failed_call() -> None:
+    """So that new replicas get their share."""
+    app, detector = local(connection_age_seconds=0.5)
+    detector.delay = 0.05
+    peers: set[str] = set()
+    async with running(app) as (channel, ports):
+        stub = pb_grpc.FaceQualityServiceStub(channel)
+        for number in range(50):
+            assert (await stub.CheckFaceQuality(distinct(number))).policy == "loose"
+            peers |= connections(ports.grpc)
+    assert len(peers) >= 3
+
+
+def connections(port: int) -> set[str]:
+    """The far ends of established connections to a local port; gRPC's sockets are IPv6 ones also for IPv4."""
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
+            _, here, there, state, *_ = line.split()
+            if state == "01" and int(here.rpartition(":")[2], 16) == port:
+                found.add(there)
+    return found
+
+
+def test_the_readme_shows_the_service_config() -> None:
+    """Word for word, to be pasted."""
+    assert SERVICE_CONFIG in (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+async def test_a_client_with_the_service_config_tries_again_with_a_large_photo() -> None:
+    """On UNAVAILABLE, after the pushback; gRPC's own buffer for that is too small for photos."""
+    app, detector = local()
+    detector.answer = UpstreamFault(ErrorReason.UPSTREAM_INTERNAL, "no", wait_seconds=0.3)
+
+    async def heal() -> None:
+        await until(lambda: sample(app, HANDLED, **CHECK, grpc_code="Unavailable") == 1)
+        detector.answer = EXAMPLE_2
+
+    async with (
+        running(app) as (_, ports),
+        grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}", options=channel_options()) as channel,
+    ):
+        stub = pb_grpc.FaceQualityServiceStub(channel)
+        healing = asyncio.ensure_future(heal())
+        assert (await stub.CheckFaceQuality(distinct(1, 2_000_000))).verdict == verdict_pb2.VERDICT_ACCEPTED
+        await healing
+    assert sample(app, HANDLED, **CHECK, grpc_code="OK") == 1
+
+
+FAULTS = [
+    {"match": {"probability": 0.01}, "action": action}
+    for action in ({"http_status": 502}, {"reset": "before"}, {"error": "InternalError"}, {"truncate": 100}, {"hang": True})
+]
+DOCUMENTED = {"OK", "UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "CANCELLED"}
+
+
+async def burst(stub: Any, calls: int, first: int, concurrent: int = 64) -> Counter[str]:
+    """Mixed calls: one in twenty is cancelled soon, one in twenty has 20 to 60 ms."""
+    outcomes: Counter[str] = Counter()
+    numbers = iter(range(first, first + calls))
+    source = random.Random(first)
+
+    async def caller() -> None:
+        for number in numbers:
+            kind = number % 20
+            call = stub.CheckFaceQuality(distinct(number), timeout=source.uniform(0.02, 0.06) if kind == 1 else 5)
+            if kind == 0:
+                asyncio.get_running_loop().call_later(source.uniform(0, 0.02), call.cancel)
+            try:
+                await call
+            except grpc.aio.AioRpcError as error:
+                outcomes[error.code().name] += 1
+            except asyncio.CancelledError:
+                outcomes["CANCELLED"] += 1
+            else:
+                outcomes["OK"] += 1
+
+    await asyncio.gather(*(caller() for _ in range(concurrent)))
+    return outcomes
+
+
+def resident() -> int:
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+@pytest.mark.timeout(300)
+async def test_ten_thousand_mixed_calls_leave_balanced_books() -> None:
+    """Five in a hundred go wrong: every call ends as documented, nothing is lost, nothing grows."""
+    script = {"seed": 1, "latency": {"between": [0.0, 0.02]}, "rules": FAULTS}
+    async with behind(script, tencentcloud_attempt_seconds=1.0) as (endpoint, served):
+        await burst(served.stub, 200, 1_000_000)
+        before = len(asyncio.all_tasks()), descriptors()
+        outcomes: Counter[str] = Counter()
+        sizes = []
+        for first in (0, 5000):
+            outcomes += await burst(served.stub, 5000, first)
+            sizes.append(resident())
+        assert set(outcomes) <= DOCUMENTED
+        assert outcomes.total() == 10_000
+        assert outcomes["OK"] > 8500
+        await until(lambda: sample(served.app, "facequality_in_flight_calls") == 0)
+        labels = dict(CHECK)
+        started = sample(served.app, "grpc_server_started_total", **labels)
+        registry = served.app.metrics.registry
+        handled = sum(
+            each.value
+            for family in registry.collect()
+            for each in family.samples
+            if each.name == HANDLED and _is_check(each.labels)
+        )
+        assert started == handled
+        # Cancelled on its way to the vendor, a request may have left and never come.
+        assert 0 <= served.paid - endpoint.calls <= 10
+        assert sizes[1] <= 1.2 * sizes[0]
+        await until(lambda: len(asyncio.all_tasks()) <= before[0])
+        assert descriptors() <= before[1] + 64
+
+
+def _is_check(labels: dict[str, str]) -> bool:
+    return labels["grpc_method"] == "CheckFaceQuality"
+
+
+async def test_of_two_replicas_one_stops_and_no_caller_notices() -> None:
+    """SIGTERM amid 200 calls in flight, while new ones arrive: none is lost, none fails, exit 0."""
+    script = Scenario.model_validate({"latency": {"seconds": 0.3}, "rules": [{"action": {"example": 2}}]})
+    with detectface_emulator(script, detector=RecordingDetector(EXAMPLE_2)) as endpoint:
+        cloud = {
+            "FACEQUALITY_DETECTOR": "tencentcloud",
+            "FACEQUALITY_TENCENTCLOUD_ENDPOINT": endpoint.url,
+            "TENCENTCLOUD_SECRET_ID": endpoint.secret_id,
+            "TENCENTCLOUD_SECRET_KEY": endpoint.secret_key,
+            "FACEQUALITY_TENCENTCLOUD_CONNECTIONS": "256",
+            "FACEQUALITY_DRAIN_SECONDS": "0.5",
+            "FACEQUALITY_LOG_LEVEL": "info",
+        }
+        async with serving(**cloud) as one, serving(**cloud) as two:
+            ports = [(await each.event("server.started"))["grpc_port"] for each in (one, two)]
+            draining = [asyncio.ensure_future(each.drained()) for each in (one, two)]
+            target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
+            async with grpc.aio.insecure_channel(target, options=channel_options()) as channel:
+                stub = pb_grpc.FaceQualityServiceStub(channel)
+                numbers = iter(range(1600))
+                done = 0
+
+                async def caller() -> None:
+                    nonlocal done
+                    for number in numbers:
+                        assert (await stub.CheckFaceQuality(distinct(number))).verdict == verdict_pb2.VERDICT_ACCEPTED
+                        done += 1
+
+                callers = [asyncio.ensure_future(caller()) for _ in range(200)]
+                await until(lambda: done >= 200)
+                one.process.send_signal(signal.SIGTERM)
+                await asyncio.gather(*callers)
+            assert done == 1600
+            async with asyncio.timeout(10):
+                assert await one.process.wait() == 0
+            assert two.process.returncode is None
+            for each in draining:
+                each.cancel()

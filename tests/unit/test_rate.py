@@ -1,0 +1,36 @@
+"""The quota of calls per second."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from facequality.detectors.rate import RateLimitedDetector
+from facequality.errors import ErrorReason, LimitReached
+from facequality.model import DetectOptions, PhotoBytes
+
+from tests.detections import EXAMPLE_2
+from tests.unit.test_gate import RecordingDetector
+
+
+async def test_calls_are_spread_and_what_waits_too_long_is_refused() -> None:
+    """In any second no more than the quota and the burst."""
+    detector = RecordingDetector(EXAMPLE_2)
+    limited = RateLimitedDetector(detector, 50, wait_seconds=0.5)
+    results = await asyncio.gather(
+        *(limited.detect(PhotoBytes(b"x"), DetectOptions()) for _ in range(60)), return_exceptions=True
+    )
+    refused = [result for result in results if isinstance(result, LimitReached)]
+    assert all(error.reason is ErrorReason.UPSTREAM_RATE_LIMIT and error.retry_after == 0.5 for error in refused)
+    # A burst of ten, and 25 in half a second; a slow machine lets a few more through.
+    assert 30 <= len(detector.calls) <= 45
+    assert len(detector.calls) + len(refused) == 60
+
+
+async def test_a_share_below_one_call_a_second_still_lets_one_through() -> None:
+    """Many replicas on a small quota."""
+    detector = RecordingDetector(EXAMPLE_2)
+    limited = RateLimitedDetector(detector, 0.25, wait_seconds=0.05)
+    assert await limited.detect(PhotoBytes(b"x"), DetectOptions()) == EXAMPLE_2
+    with pytest.raises(LimitReached):
+        await limited.detect(PhotoBytes(b"x"), DetectOptions())

@@ -1,0 +1,174 @@
+"""Identical photos ask once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from cachetools import TTLCache
+from facequality.detector import DetectorInfo
+from facequality.detectors import deadline
+from facequality.detectors.deadline import Deadline, DeadlineDetector
+from facequality.detectors.sharing import Answer, Key, Saved, SharingDetector, digest
+from facequality.errors import DeadlineExceeded, ErrorReason, UpstreamFault
+from facequality.model import Detection, DetectOptions, Measure, Photo, PhotoBytes, PhotoRefused, PhotoUri, Reason
+
+from tests.detections import EXAMPLE_2
+
+PHOTO, OTHER = PhotoBytes(b"one photo"), PhotoBytes(b"another")
+OPTIONS = DetectOptions()
+
+
+class Slow:
+    """Answers when it is let."""
+
+    info = DetectorInfo("slow", frozenset(Measure), paid=True, cloud_calibrated=True)
+
+    def __init__(self) -> None:
+        self.answer: Answer | Exception = EXAMPLE_2
+        self.go = asyncio.Event()
+        self.begun = 0
+        self.cancelled = 0
+        self.deadlines: list[Deadline | None] = []
+
+    async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
+        self.begun += 1
+        self.deadlines.append(deadline.current.get())
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    async def aclose(self) -> None:
+        pass
+
+
+@pytest.fixture
+async def slow() -> AsyncIterator[Slow]:
+    detector = Slow()
+    yield detector
+    detector.go.set()
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_identical_calls_at_the_same_time_share_one(slow: Slow) -> None:
+    """By bytes and options; other bytes, other options and URIs do not."""
+    saved: list[Saved] = []
+    sharing = SharingDetector(slow, on_saved=saved.append)
+    photos: list[tuple[Photo, DetectOptions]] = [
+        (PHOTO, OPTIONS),
+        (PhotoBytes(bytes(bytearray(PHOTO.data))), OPTIONS),
+        (OTHER, OPTIONS),
+        (PHOTO, replace(OPTIONS, max_face_num=2)),
+        (PhotoUri("https://photos.example/1"), OPTIONS),
+        (PhotoUri("https://photos.example/1"), OPTIONS),
+    ]
+    calls = [asyncio.create_task(sharing.detect(*each)) for each in photos]
+    await settle()
+    assert slow.begun == 5
+    slow.go.set()
+    assert await asyncio.gather(*calls) == [EXAMPLE_2] * 6
+    assert saved == [Saved.SHARED]
+    await sharing.detect(PHOTO, OPTIONS)
+    assert slow.begun == 6
+
+
+async def test_a_cancelled_leader_cancels_nobody(slow: Slow) -> None:
+    """The call goes on for whoever is left."""
+    sharing = SharingDetector(slow)
+    leader, follower = (asyncio.create_task(sharing.detect(PHOTO, OPTIONS)) for _ in range(2))
+    await settle()
+    leader.cancel()
+    await settle()
+    assert leader.cancelled()
+    slow.go.set()
+    assert await follower == EXAMPLE_2
+    assert (slow.begun, slow.cancelled) == (1, 0)
+
+
+async def test_when_the_last_caller_goes_the_call_ends(slow: Slow) -> None:
+    """And whoever comes then begins a new one."""
+    sharing = SharingDetector(slow)
+    calls = [asyncio.create_task(sharing.detect(PHOTO, OPTIONS)) for _ in range(3)]
+    await settle()
+    for call in calls:
+        call.cancel()
+    late = asyncio.create_task(sharing.detect(PHOTO, OPTIONS))
+    await settle()
+    assert (slow.begun, slow.cancelled) == (2, 1)
+    slow.go.set()
+    assert await late == EXAMPLE_2
+    assert not sharing._calls
+
+
+async def test_a_shared_call_lasts_as_long_as_its_most_patient_caller(slow: Slow) -> None:
+    """The impatient one gets its deadline, the other its answer."""
+    sharing = DeadlineDetector(SharingDetector(slow))
+
+    async def call(seconds: float) -> Answer:
+        deadline.current.set(Deadline.after(seconds))
+        return await sharing.detect(PHOTO, OPTIONS)
+
+    impatient = asyncio.create_task(call(0.05))
+    await settle()
+    patient = asyncio.create_task(call(30))
+    with pytest.raises(DeadlineExceeded):
+        await impatient
+    assert slow.deadlines[0] is not None
+    assert slow.deadlines[0].budget == 30
+    slow.go.set()
+    assert await patient == EXAMPLE_2
+    assert slow.begun == 1
+
+
+@pytest.mark.parametrize("answer", [EXAMPLE_2, PhotoRefused(Reason.NO_FACE, "code", "id")])
+async def test_an_answer_is_kept_for_a_while_and_says_so(slow: Slow, answer: Answer) -> None:
+    """Under its options; no photo is kept."""
+    slow.answer = answer
+    slow.go.set()
+    now, saved = [0.0], list[Saved]()
+    cache: TTLCache[Key, Answer] = TTLCache(10, 60, timer=lambda: now[0])
+    sharing = SharingDetector(slow, cache=cache, on_saved=saved.append)
+    assert await sharing.detect(PHOTO, OPTIONS) == answer
+    assert await sharing.detect(PHOTO, OPTIONS) == replace(answer, cached=True)
+    assert await sharing.detect(PHOTO, replace(OPTIONS, max_face_num=2)) == answer
+    assert (slow.begun, saved) == (2, [Saved.CACHED])
+    now[0] = 61
+    assert await sharing.detect(PHOTO, OPTIONS) == answer
+    assert not any(PHOTO.data in repr(key).encode() for key in cache)
+
+
+async def test_faults_and_uris_are_not_kept(slow: Slow) -> None:
+    """Everyone who shares a fault gets it; the next one asks anew."""
+    slow.answer = UpstreamFault(ErrorReason.UPSTREAM_INTERNAL, "no")
+    cache: dict[Key, Answer] = {}
+    sharing = SharingDetector(slow, cache=cache)
+    calls = [asyncio.create_task(sharing.detect(PHOTO, OPTIONS)) for _ in range(2)]
+    await settle()
+    slow.go.set()
+    for result in await asyncio.gather(*calls, return_exceptions=True):
+        assert isinstance(result, UpstreamFault)
+    slow.answer = EXAMPLE_2
+    await sharing.detect(PhotoUri("https://photos.example/1"), OPTIONS)
+    assert cache == {}
+    assert await sharing.detect(PHOTO, OPTIONS) == EXAMPLE_2
+    assert slow.begun == 3
+
+
+async def test_the_digest_is_the_same_on_and_off_the_loop() -> None:
+    """Large photos are hashed in a thread."""
+    from blake3 import blake3
+
+    for size in (0, 10, 300_000):
+        photo = PhotoBytes(bytes(size))
+        assert await digest(photo, OPTIONS) == (blake3(photo.data).hexdigest(), photo)
