@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 WEIGHTS := service/facequality/detectors/embedded/weights
 TRAINING := facequality.detectors.embedded.training
 
-.PHONY: help setup clients demo test faults soak lint format proto proto-check lock train-engine evaluate-engine wheel clean
+.PHONY: help setup clients demo test faults benchmark benchmark-guard soak lint format proto proto-check lock train-engine evaluate-engine wheel clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -33,6 +33,12 @@ test: setup  ## Run every test
 
 faults: setup  ## Write the table of the vendor's faults into tests/README.md
 	$(BIN)/python -m tests.faults
+
+benchmark: setup  ## Measure the gate beside the vendor's SDK, an echo and a naive gate; write tests/benchmark/results.json
+	$(BIN)/python -m tests.benchmark --write
+
+benchmark-guard: setup  ## The short version: fail if a ratio has doubled
+	$(BIN)/python -m tests.benchmark --guard
 
 MINUTES ?= 10
 soak: setup  ## Load a gate for MINUTES (10); memory and latency must stay flat
@@ -66,6 +72,7 @@ lock: setup  ## Pin the dependencies anew, each by its hashes
 	$(BIN)/python $(COMPILE) -o requirements.txt pyproject.toml
 	$(BIN)/python $(COMPILE) --extra embedded -c requirements.txt -o requirements-embedded.txt pyproject.toml
 	$(BIN)/python $(COMPILE) --extra embedded -c requirements-embedded.txt -o requirements-dev.txt pyproject.toml requirements-dev.in
+	$(BIN)/python $(COMPILE) -c requirements-dev.txt -o requirements-build.txt requirements-build.in
 
 train-engine: setup  ## Train the engine's own heads anew (about ten minutes)
 	$(BIN)/python -m $(TRAINING).train_sharpness

@@ -15,6 +15,7 @@ from typing import Annotated
 import grpc
 import structlog
 import typer
+import uvloop
 from google.protobuf import json_format
 from prometheus_client import CollectorRegistry
 from rich.console import Console
@@ -74,7 +75,7 @@ def serve() -> None:
     for hint in settings.misspelt(os.environ):
         structlog.get_logger().warning("settings.unknown_variable", text=hint)
     try:
-        asyncio.run(app.run(loaded))
+        uvloop.run(app.run(loaded))
     except parts.StartError as error:
         _fail(str(error))
 

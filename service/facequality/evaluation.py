@@ -30,10 +30,14 @@ def evaluate(policy: Policy, detection: Detection) -> Evaluation:
     ranked = sorted(range(len(detection.faces)), key=lambda index: -detection.faces[index].box.area)
     judged = ranked[0] if ranked else None
     findings = _count_findings(policy.face_rule, [detection.faces[index] for index in ranked])
+    by_face = [
+        _face_findings(policy, face, detection) if face.quality is not None or index == judged else ()
+        for index, face in enumerate(detection.faces)
+    ]
     if judged is not None:
-        findings += _face_findings(policy, detection.faces[judged], detection)
+        findings += by_face[judged]
     faces = tuple(
-        Judgement.of(_face_findings(policy, face, detection)) if face.quality is not None else None for face in detection.faces
+        Judgement.of(found) if face.quality is not None else None for face, found in zip(detection.faces, by_face, strict=True)
     )
     return Evaluation(findings, judged, faces)
 

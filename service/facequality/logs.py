@@ -8,7 +8,9 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from contextvars import ContextVar
 
+import orjson
 import structlog
 
 from facequality.gate import CheckResult
@@ -17,24 +19,44 @@ from facequality.model import Detection, PhotoRefused
 LEVELS = ("debug", "info", "warning", "error")
 
 
+_notes: ContextVar[dict[str, object] | None] = ContextVar("facequality_notes", default=None)
+
+
+def begin(**fields: object) -> None:
+    """Begin a call's notes: they stand on each of its log lines."""
+    _notes.set(fields)
+
+
+def note(**fields: object) -> None:
+    """Add to the call's notes."""
+    notes = _notes.get()
+    if notes is not None:
+        notes.update(fields)
+
+
+def _merge_notes(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {**(_notes.get() or {}), **event}
+
+
 def configure(level: str) -> None:
     """Set up the process's logging. ``level`` is one of LEVELS."""
     threshold = getattr(logging, level.upper())
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _merge_notes,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
-    )
+    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
     structlog.configure(
-        processors=[*shared, renderer],
+        processors=[*shared, structlog.processors.JSONRenderer(serializer=orjson.dumps)],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
         cache_logger_on_first_use=True,
     )
+    if sys.stderr.isatty():
+        renderer = structlog.dev.ConsoleRenderer()
+        structlog.configure(processors=[*shared, renderer], logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     formatter = structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[
         structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer,
     ])  # fmt: skip
@@ -70,4 +92,4 @@ def note_check(result: CheckResult) -> None:
         fields |= {"shadow_policy": shadow.policy.name, "shadow_revision": shadow.policy.revision}
         fields["shadow_verdict"] = shadow.judgement.verdict.value
         fields["shadow_reasons"] = [reason.value for reason in shadow.judgement.reasons]
-    structlog.contextvars.bind_contextvars(**fields)
+    note(**fields)

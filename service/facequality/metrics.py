@@ -5,7 +5,9 @@ Label values come from closed sets only: policies served, enums of the contract,
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -43,6 +45,8 @@ class Metrics:
         self.registry = registry
         disable_created_metrics()
         call = ("grpc_type", "grpc_service", "grpc_method")
+        # To find a child costs more than to count.
+        self._child: Callable[..., Any] = functools.cache(lambda metric, *labels: metric.labels(*labels))
 
         def counter(name: str, text: str, labels: Iterable[str] = ()) -> Counter:
             return Counter(name, text, labels, registry=registry)
@@ -156,28 +160,28 @@ class Metrics:
 
     def observe_rpc_start(self, grpc_type: str, service: str, method: str) -> None:
         """An RPC's first message is there."""
-        self.started.labels(grpc_type, service, method).inc()
-        self.received.labels(grpc_type, service, method).inc()
+        self._child(self.started, grpc_type, service, method).inc()
+        self._child(self.received, grpc_type, service, method).inc()
 
     def observe_rpc_end(self, grpc_type: str, service: str, method: str, code: grpc.StatusCode, seconds: float) -> None:
         """An RPC is complete."""
-        self.handled.labels(grpc_type, service, method, _SPELLINGS[code]).inc()
-        self.handling.labels(grpc_type, service, method).observe(seconds)
+        self._child(self.handled, grpc_type, service, method, _SPELLINGS[code]).inc()
+        self._child(self.handling, grpc_type, service, method).observe(seconds)
         if code is grpc.StatusCode.OK:
-            self.sent.labels(grpc_type, service, method).inc()
+            self._child(self.sent, grpc_type, service, method).inc()
 
     def observe_check(self, result: CheckResult) -> None:
         """A photo was judged."""
         policy = result.policy.name
-        self.checks.labels(policy, result.judgement.verdict.value).inc()
+        self._child(self.checks, policy, result.judgement.verdict.value).inc()
         for reason in result.judgement.reasons:
-            self.rejections.labels(policy, reason.value).inc()
+            self._child(self.rejections, policy, reason.value).inc()
         if result.saved_call:
-            self.saved.labels("local_rejection").inc()
+            self._child(self.saved, "local_rejection").inc()
         for finding in result.judgement.findings:
             margin, measure = finding.margin, finding.measure
             if measure in FACE_MEASURES and not MEASURES[measure].is_flag and margin is not None and abs(margin) <= NEAR:
-                self.near.labels(policy, measure.value, finding.status.value).inc()
+                self._child(self.near, policy, measure.value, finding.status.value).inc()
         if result.shadow is not None and result.shadow.judgement.verdict is not result.judgement.verdict:
             self._observe_flip(policy, result.shadow.policy.name, result.judgement, result.shadow.judgement)
         if isinstance(result.answer, Detection) and result.judged_face is not None:
@@ -185,27 +189,27 @@ class Metrics:
 
     def observe_detector_call(self, call: DetectorCall) -> None:
         """A detector call ended."""
-        self.detector_calls.labels(call.detector.name, call.outcome.value).inc()
-        self.detector_seconds.labels(call.detector.name).observe(call.seconds)
+        self._child(self.detector_calls, call.detector.name, call.outcome.value).inc()
+        self._child(self.detector_seconds, call.detector.name).observe(call.seconds)
 
     def observe_retry(self, detector: DetectorInfo, error: GateError) -> None:
         """A detector call is made again."""
-        self.retries.labels(detector.name, outcome_of(error).value).inc()
+        self._child(self.retries, detector.name, outcome_of(error).value).inc()
 
     def observe_breaker(self, detector: DetectorInfo, state: State) -> None:
         """The circuit breaker stands so."""
         for each in State:
-            self.breaker.labels(detector.name, each.value).set(each is state)
+            self._child(self.breaker, detector.name, each.value).set(each is state)
 
     def observe_paid_call(self, detector: DetectorInfo) -> None:
         """A request that the vendor bills left."""
-        self.paid.labels(detector.name).inc()
+        self._child(self.paid, detector.name).inc()
 
     def _observe_flip(self, policy: str, shadow: str, answered: Judgement, shadowed: Judgement) -> None:
         rejects = shadowed.verdict is Verdict.REJECTED
         direction = "accepted_to_rejected" if rejects else "rejected_to_accepted"
         for reason in shadowed.reasons if rejects else answered.reasons:
-            self.would_flip.labels(policy, shadow, direction, reason.value).inc()
+            self._child(self.would_flip, policy, shadow, direction, reason.value).inc()
 
     def _observe_face(self, face: Face, detection: Detection) -> None:
         """Measures are observed whether or not the policy bounds them: bounds are chosen by looking at them."""
@@ -215,4 +219,4 @@ class Metrics:
                 read = MEASURES[measure].read
                 value = read(face, detection) if read is not None else None
                 if value is not None:
-                    histogram.labels(measure.value).observe(value)
+                    self._child(histogram, measure.value).observe(value)

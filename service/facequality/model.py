@@ -250,12 +250,10 @@ class Finding:
         """min(observed - minimum, maximum - observed): negative is how far it misses, 0 just passes."""
         if self.observed is None:
             return None
-        distances = []
-        if self.minimum is not None:
-            distances.append(self.observed - self.minimum)
-        if self.maximum is not None:
-            distances.append(self.maximum - self.observed)
-        return min(distances, default=None)
+        if self.minimum is None:
+            return None if self.maximum is None else self.maximum - self.observed
+        above = self.observed - self.minimum
+        return above if self.maximum is None else min(above, self.maximum - self.observed)
 
     @property
     def rejects(self) -> bool:

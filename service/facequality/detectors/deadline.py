@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import TracebackType
 
 from facequality.detectors.decorator import DetectorDecorator
 from facequality.errors import DeadlineExceeded
@@ -41,28 +40,31 @@ current: ContextVar[Deadline | None] = ContextVar("facequality_deadline", defaul
 """The deadline of the call that this task serves."""
 
 
-@asynccontextmanager
-async def enforced() -> AsyncIterator[None]:
-    """End what is within when the call's time is spent.
+class Enforced:
+    """A context manager that ends what is within when the call's time is spent.
 
     Raises:
         DeadlineExceeded: it is.
     """
-    deadline = current.get()
-    if deadline is None:
-        yield
-        return
-    if deadline.at <= asyncio.get_running_loop().time():
-        # A timer alone would let a whole request leave, and be paid, before it fires.
-        raise DeadlineExceeded(deadline.budget)
-    timer = asyncio.timeout_at(deadline.at)
-    try:
-        async with timer:
-            yield
-    except TimeoutError as error:
-        if timer.expired():
-            raise DeadlineExceeded(deadline.budget) from error
-        raise
+
+    __slots__ = ("_deadline", "_timer")
+
+    async def __aenter__(self) -> None:
+        """Begin."""
+        self._deadline = current.get()
+        if self._deadline is not None and self._deadline.at <= asyncio.get_running_loop().time():
+            # A timer alone would let a whole request leave, and be paid, before it fires.
+            raise DeadlineExceeded(self._deadline.budget)
+        self._timer = asyncio.timeout_at(self._deadline.at if self._deadline is not None else None)
+        await self._timer.__aenter__()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """End."""
+        try:
+            await self._timer.__aexit__(kind, error, trace)
+        except TimeoutError:
+            assert self._deadline is not None  # noqa: S101 - else there was no timer
+            raise DeadlineExceeded(self._deadline.budget) from error
 
 
 class DeadlineDetector(DetectorDecorator):
@@ -74,5 +76,5 @@ class DeadlineDetector(DetectorDecorator):
         Raises:
             DeadlineExceeded: the call's time is spent.
         """
-        async with enforced():
+        async with Enforced():
             return await self._inner.detect(photo, options)

@@ -41,11 +41,12 @@ class BreakingDetector(DetectorDecorator):
         clock: Callable[[], float] = time.monotonic,
         on_state: Callable[[State], None] = lambda _: None,
     ) -> None:
-        """``on_state`` is told of the state after each call."""
+        """``on_state`` is told of each new state."""
         super().__init__(inner)
         self._breaker = breaker or Breaker()
         self._clock = clock
         self._on_state = on_state
+        self._told = self._breaker.state
 
     async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
         """Call the inner detector; raises what it raises.
@@ -73,7 +74,9 @@ class BreakingDetector(DetectorDecorator):
             self._breaker.record(ticket, fault=True, now=self._clock())
         else:
             self._breaker.release(ticket)
-        self._on_state(self._breaker.state)
+        if self._breaker.state is not self._told:
+            self._told = self._breaker.state
+            self._on_state(self._told)
 
 
 def _timed_out(error: BaseException) -> bool:
@@ -123,6 +126,11 @@ class RetryingDetector(DetectorDecorator):
     async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
         """Call the inner detector, at most three times; raises what the last attempt raised."""
         self._budget.earn()
+        try:
+            return await self._inner.detect(photo, options)
+        except GateError as error:
+            # Nearly every call succeeds at once: what the rest needs is set up for them alone.
+            failed: GateError | None = error
         failures = 0
 
         def wait(error: Exception) -> bool | float:
@@ -137,6 +145,9 @@ class RetryingDetector(DetectorDecorator):
 
         async for attempt in stamina.retry_context(on=wait, attempts=ATTEMPTS, timeout=None):
             with attempt:
+                if failed is not None:
+                    first, failed = failed, None
+                    raise first
                 return await self._inner.detect(photo, options)
         raise AssertionError("the last attempt returns or raises")
 

@@ -36,6 +36,9 @@ IDLE_SECONDS = 15.0
 Resolver = AbstractResolver
 """Resolves host names; tests bring their own."""
 
+Url = httpx.URL
+"""A URL that is parsed once for many requests."""
+
 
 Body = Callable[[], Iterable[bytes]] | None
 """Makes a request's body, anew each time it is sent; None: no body."""
@@ -116,7 +119,7 @@ class HttpClient:
     async def request(
         self,
         method: str,
-        url: str,
+        url: str | Url,
         headers: Mapping[str, str],
         body: Body = None,
         *,
@@ -150,20 +153,23 @@ class HttpClient:
     async def _exchange(
         self,
         method: str,
-        url: str,
+        url: str | Url,
         headers: Mapping[str, str],
         body: Body,
         max_answer_bytes: int,
         progress: _Progress,
     ) -> HttpAnswer:
         content = progress.watch(body) if body is not None else None
-        response = await self._transport.handle_async_request(httpx.Request(method, url, headers=dict(headers), content=content))
+        request = httpx.Request(method, url, headers=list(headers.items()), content=content)
+        # Else httpx looks for an encoding anew with each header that is read.
+        request.headers.encoding = "ascii"
+        response = await self._transport.handle_async_request(request)
         progress.answered = True
         try:
             read = await _read(response, max_answer_bytes)
         finally:
             await response.aclose()
-        return HttpAnswer(response.status_code, dict(response.headers), read)
+        return HttpAnswer(response.status_code, response.headers, read)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -253,7 +259,8 @@ class _Connector(aiohttp.TCPConnector):
 
 async def _read(response: httpx.Response, limit: int) -> bytes:
     content = bytearray()
-    async for chunk in response.aiter_raw():
+    assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - an asynchronous transport's
+    async for chunk in response.stream:
         content += chunk
         if len(content) > limit:
             raise AnswerTooLarge(f"the answer is larger than {limit} bytes")

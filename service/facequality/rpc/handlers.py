@@ -26,6 +26,7 @@ class Method:
     """unary, server_stream, client_stream or bidi_stream: the labels of go-grpc-middleware."""
     service: str
     name: str
+    path: str
 
     @property
     def is_quiet(self) -> bool:
@@ -40,7 +41,7 @@ class Method:
         method = descriptor_pool.Default().FindMethodByName(f"{service}.{name}")
         kinds = {(False, False): "unary", (False, True): "server_stream", (True, False): "client_stream"}
         kind = kinds.get((method.client_streaming, method.server_streaming), "bidi_stream")
-        return cls(kind, service, name)
+        return cls(kind, service, name, path)
 
 
 def behaviour_of(handler: Handler) -> Callable[..., Any]:

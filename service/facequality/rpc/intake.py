@@ -45,20 +45,21 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
     def _admitted(self, handler: Handler, parse: Callable[[bytes], Any]) -> Callable[..., Any]:
         inner = behaviour_of(handler)
 
-        async def call(messages: AsyncIterator[bytes], context: Context) -> Any:
+        async def call(_: AsyncIterator[bytes], context: Context) -> Any:
             deadline.current.set(self._deadline(context))
-            async with deadline.enforced():
-                place = await self._admission.enter()
+            place = None
             try:
-                async with deadline.enforced():
-                    raw = await _only(messages)
+                async with deadline.Enforced():
+                    place = await self._admission.enter()
+                    raw = await _only(context)
                 place.shrink(len(raw))
                 # No name may keep the message or its bytes: the handler lets go of the photo as soon as it can.
                 parsed = [_parsed(parse, raw)]
                 del raw
                 return await inner(parsed.pop(), context)
             finally:
-                place.leave()
+                if place is not None:
+                    place.leave()
 
         return call
 
@@ -86,10 +87,12 @@ class ParsingInterceptor(grpc.aio.ServerInterceptor):
         return with_behaviour(handler, _parsing(handler, handler.request_deserializer), parse=None)
 
 
-async def _only(messages: AsyncIterator[bytes]) -> bytes:
-    async for message in messages:
-        return message
-    raise InvalidRequest(ErrorReason.MESSAGE_MALFORMED, "the call has no message")
+async def _only(context: Context) -> bytes:
+    # The iterator that a handler is given would keep the message for as long as the call lasts.
+    message: Any = await context.read()
+    if message is grpc.aio.EOF:
+        raise InvalidRequest(ErrorReason.MESSAGE_MALFORMED, "the call has no message")
+    return message  # type: ignore[no-any-return] # without a deserializer it is bytes
 
 
 def _parsed(parse: Callable[[bytes], Any], raw: bytes) -> Any:

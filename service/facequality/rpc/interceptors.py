@@ -1,7 +1,4 @@
-"""What stands around every call, outermost first: metrics, calls in flight, correlation with the access log, errors.
-
-Each is a context manager; one interceptor applies such a manager to every kind of handler.
-"""
+"""What stands around every call: its correlation, those who watch it, and the answer to its errors."""
 
 from __future__ import annotations
 
@@ -9,14 +6,14 @@ import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from types import TracebackType
+from typing import Any, Protocol
 
 import grpc
 import structlog
 from grpc_status import rpc_status
 
-from facequality import correlation
+from facequality import correlation, logs
 from facequality.errors import Code, GateError
 from facequality.metrics import Metrics
 from facequality.rpc.handlers import Context, Continuation, Handler, Method, behaviour_of, with_behaviour
@@ -36,38 +33,16 @@ _OPERATORS_BUSINESS = frozenset(
 """Codes that are logged as warnings."""
 
 
-Around = Callable[[Method, Context], AbstractAsyncContextManager[None]]
+class CallObserver(Protocol):
+    """Watches calls."""
 
+    def began(self, method: Method) -> None:
+        """A call has begun."""
+        ...
 
-class AroundInterceptor(grpc.aio.ServerInterceptor):
-    """Runs every call within a context manager."""
-
-    def __init__(self, around: Around) -> None:
-        """``around`` is entered before the handler runs and left with its exception, if any."""
-        self._around = around
-
-    async def intercept_service(
-        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> Handler | None:
-        """Wrap the handler; an unknown method has none."""
-        handler = await continuation(handler_call_details)
-        return None if handler is None else self._wrap(handler, Method.of(handler_call_details.method))
-
-    def _wrap(self, handler: Handler, method: Method) -> Handler:
-        inner = behaviour_of(handler)
-        around = self._around
-
-        async def call(request: Any, context: Context) -> Any:
-            async with around(method, context):
-                return await inner(request, context)
-
-        async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
-            async with around(method, context):
-                async for response in inner(request, context):
-                    yield response
-
-        wrapped = stream if inspect.isasyncgenfunction(inner) else call
-        return with_behaviour(handler, wrapped, parse=handler.request_deserializer)
+    def ended(self, method: Method, code: grpc.StatusCode, seconds: float, /) -> None:
+        """It has ended so."""
+        ...
 
 
 class InFlight:
@@ -75,105 +50,139 @@ class InFlight:
 
     def __init__(self, metrics: Metrics) -> None:
         """Nothing is in progress yet."""
-        self._gauge = metrics.in_flight
         self._count = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        metrics.in_flight.set_function(lambda: self._count)
 
     async def wait_idle(self) -> None:
         """Wait until no call is in progress."""
         await self._idle.wait()
 
-    @asynccontextmanager
-    async def around(self, method: Method, _: Context) -> AsyncIterator[None]:
+    def began(self, method: Method) -> None:
         """Count a call."""
-        if method.is_quiet:
-            yield
-            return
-        self._change(1)
-        try:
-            yield
-        finally:
-            self._change(-1)
-
-    def _change(self, by: int) -> None:
-        self._count += by
-        self._gauge.set(self._count)
-        if self._count:
-            self._idle.clear()
-        else:
-            self._idle.set()
-
-
-def metrics_around(metrics: Metrics, clock: Callable[[], float] = time.perf_counter) -> Around:
-    """Count and time every call."""
-
-    @asynccontextmanager
-    async def around(method: Method, context: Context) -> AsyncIterator[None]:
-        labels = (method.kind, method.service, method.name)
-        started, error = clock(), None
-        metrics.observe_rpc_start(*labels)
-        try:
-            yield
-        except BaseException as caught:
-            error = caught
-            raise
-        finally:
-            metrics.observe_rpc_end(*labels, _code(context, error), clock() - started)
-
-    return around
-
-
-@asynccontextmanager
-async def access_log(method: Method, context: Context) -> AsyncIterator[None]:
-    """Take or make the request id, echo it, and log one line a call."""
-    ids = correlation.correlate(context.invocation_metadata() or ())
-    correlation.current.set(ids)
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=ids.request_id)
-    if ids.traceparent is not None:
-        structlog.contextvars.bind_contextvars(traceparent=ids.traceparent)
-    context.set_trailing_metadata(((correlation.REQUEST_ID_HEADER, ids.request_id),))
-    started, error = time.perf_counter(), None
-    try:
-        yield
         if not method.is_quiet:
-            await context.send_initial_metadata(((correlation.REQUEST_ID_HEADER, ids.request_id),))
-    except BaseException as caught:
-        error = caught
-        raise
-    finally:
-        code = _code(context, error)
-        milliseconds = round(1000 * (time.perf_counter() - started), 1)
+            self._count += 1
+            self._idle.clear()
+
+    def ended(self, method: Method, _: grpc.StatusCode, __: float) -> None:
+        """Count it no more."""
+        if not method.is_quiet:
+            self._count -= 1
+            if not self._count:
+                self._idle.set()
+
+
+class CallMetrics:
+    """Counts and times every call."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        """Write into these."""
+        self._metrics = metrics
+
+    def began(self, method: Method) -> None:
+        """Its first message is there, or will be."""
+        self._metrics.observe_rpc_start(method.kind, method.service, method.name)
+
+    def ended(self, method: Method, code: grpc.StatusCode, seconds: float) -> None:
+        """It is complete."""
+        self._metrics.observe_rpc_end(method.kind, method.service, method.name, code, seconds)
+
+
+class AccessLog:
+    """One line a call; what was noted on the way is on it."""
+
+    def began(self, method: Method) -> None:
+        """There is nothing to say yet."""
+
+    def ended(self, method: Method, code: grpc.StatusCode, seconds: float) -> None:
+        """Log it."""
         emit = log.debug if method.is_quiet else log.warning if code in _OPERATORS_BUSINESS else log.info
-        emit("rpc.handled", method=f"/{method.service}/{method.name}", code=code.name, milliseconds=milliseconds)
+        emit("rpc.handled", method=method.path, code=code.name, milliseconds=round(1000 * seconds, 1))
 
 
-@asynccontextmanager
-async def errors(method: Method, context: Context) -> AsyncIterator[None]:
-    """Answer every exception in the contract's way; of an unexpected one nothing leaks but that it happened."""
-    try:
-        yield
-    except (grpc.aio.AbortError, asyncio.CancelledError):
-        raise
-    except GateError as error:
-        vendor = {name: value for name, value in error.metadata.items() if name.startswith("upstream_")}
-        structlog.contextvars.bind_contextvars(**vendor, error_reason=error.reason.value, error=error.message)
-        if error.code is Code.INTERNAL:
-            log.exception("rpc.bug", method=f"/{method.service}/{method.name}")
-        await _abort(context, rpc_status.to_status(to_status(error)), retry_after=error.retry_after)
-    except Exception:
-        log.exception("rpc.bug", method=f"/{method.service}/{method.name}")
-        await _abort(context, rpc_status.to_status(bug_status()))
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Runs every call as a `_Call`. Handlers are wrapped once."""
+
+    def __init__(self, *observers: CallObserver) -> None:
+        """``observers``, outermost first: told of the beginning in this order, of the end in the reverse."""
+        self._observers = observers
+        self._wrapped: dict[str, Handler] = {}
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        """Wrap the handler; an unknown method has none."""
+        path = handler_call_details.method
+        wrapped = self._wrapped.get(path)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None
+            wrapped = self._wrapped[path] = self._wrap(handler, Method.of(path))
+        return wrapped
+
+    def _wrap(self, handler: Handler, method: Method) -> Handler:
+        inner: Callable[..., Any] = behaviour_of(handler)
+        observers = self._observers
+
+        async def call(request: Any, context: Context) -> Any:
+            async with _Call(method, context, observers):
+                return await inner(request, context)
+
+        async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
+            async with _Call(method, context, observers):
+                async for response in inner(request, context):
+                    yield response
+
+        wrapped = stream if inspect.isasyncgenfunction(inner) else call
+        return with_behaviour(handler, wrapped, parse=handler.request_deserializer)
 
 
-async def _abort(context: Context, status: grpc.Status, retry_after: float | None = None) -> None:
-    # Trailing metadata given to abort replaces what was set before: keep both.
-    trailing = (*context.trailing_metadata(), *status.trailing_metadata)
-    if retry_after is not None:
-        # gRPC's built-in retries do not read RetryInfo, but honour this.
-        trailing = (*trailing, ("grpc-retry-pushback-ms", str(round(1000 * retry_after))))
-    await context.abort(status.code, status.details, trailing)
+class _Call:
+    """One call, from its metadata to its status."""
+
+    __slots__ = ("_context", "_method", "_observers", "_request_id", "_started")
+
+    def __init__(self, method: Method, context: Context, observers: tuple[CallObserver, ...]) -> None:
+        self._method = method
+        self._context = context
+        self._observers = observers
+
+    async def __aenter__(self) -> None:
+        self._started = time.perf_counter()
+        ids = correlation.correlate(self._context.invocation_metadata() or ())
+        correlation.current.set(ids)
+        trace = {} if ids.traceparent is None else {"traceparent": ids.traceparent}
+        logs.begin(request_id=ids.request_id, **trace)
+        self._request_id = ((correlation.REQUEST_ID_HEADER, ids.request_id),)
+        self._context.set_trailing_metadata(self._request_id)
+        for observer in self._observers:
+            observer.began(self._method)
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        try:
+            if isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
+                await self._fail(error)
+        finally:
+            code, seconds = _code(self._context, error), time.perf_counter() - self._started
+            for observer in reversed(self._observers):
+                observer.ended(self._method, code, seconds)
+
+    async def _fail(self, error: Exception) -> None:
+        """Answer every exception in the contract's way; of an unexpected one nothing leaks but that it happened."""
+        if isinstance(error, GateError):
+            vendor = {name: value for name, value in error.metadata.items() if name.startswith("upstream_")}
+            logs.note(**vendor, error_reason=error.reason.value, error=error.message)
+        if not isinstance(error, GateError) or error.code is Code.INTERNAL:
+            log.error("rpc.bug", method=self._method.path, exc_info=error)
+        status = rpc_status.to_status(to_status(error) if isinstance(error, GateError) else bug_status())
+        # Trailing metadata given to abort replaces what was set before: keep both.
+        trailing = (*self._request_id, *status.trailing_metadata)
+        if isinstance(error, GateError) and error.retry_after is not None:
+            # gRPC's built-in retries do not read RetryInfo, but honour this.
+            trailing = (*trailing, ("grpc-retry-pushback-ms", str(round(1000 * error.retry_after))))
+        await self._context.abort(status.code, status.details, trailing)
 
 
 def _code(context: Context, error: BaseException | None) -> grpc.StatusCode:

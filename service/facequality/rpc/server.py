@@ -9,7 +9,7 @@ from grpc_reflection.v1alpha import reflection
 from facequality.admission import Admission
 from facequality.metrics import Metrics
 from facequality.rpc.intake import AdmissionInterceptor, ParsingInterceptor
-from facequality.rpc.interceptors import AroundInterceptor, InFlight, access_log, errors, metrics_around
+from facequality.rpc.interceptors import AccessLog, CallInterceptor, CallMetrics, InFlight
 from facequality.rpc.servicer import FaceQualityServicer
 from facequality.settings import Settings
 from facequality.v1 import face_quality_service_pb2 as pb
@@ -60,10 +60,7 @@ def build_server(
     """Make the main server, without a port yet."""
     server = grpc.aio.server(
         interceptors=[
-            AroundInterceptor(metrics_around(metrics)),
-            AroundInterceptor(in_flight.around),
-            AroundInterceptor(access_log),
-            AroundInterceptor(errors),
+            CallInterceptor(CallMetrics(metrics), in_flight, AccessLog()),
             ParsingInterceptor(),
             AdmissionInterceptor(admission, settings.deadline_seconds),
         ],
@@ -91,6 +88,6 @@ def _ageing(settings: Settings) -> tuple[tuple[str, int], ...]:
 
 def build_health_server(health_state: Health) -> grpc.aio.Server:
     """Make a server of grpc.health.v1 alone, without a port yet."""
-    server = grpc.aio.server(interceptors=[AroundInterceptor(errors), ParsingInterceptor()], options=_OPTIONS)
+    server = grpc.aio.server(interceptors=[CallInterceptor(AccessLog()), ParsingInterceptor()], options=_OPTIONS)
     health_pb2_grpc.add_HealthServicer_to_server(health_state.servicer, server)
     return server

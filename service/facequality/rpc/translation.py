@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from google.protobuf import timestamp_pb2
 
@@ -67,7 +68,7 @@ def to_response(result: CheckResult, language: str = ENGLISH) -> face_quality_se
     response = face_quality_service_pb2.CheckFaceQualityResponse(
         verdict=f"VERDICT_{result.judgement.verdict.name}",
         reasons=[f"REASON_{reason.name}" for reason in result.judgement.reasons],
-        findings=[_finding(finding, words) for finding in result.judgement.findings],
+        findings=words.findings(result.judgement.findings),
         judged_face=result.judged_face,
         policy=result.policy.name,
         policy_revision=result.policy.revision,
@@ -85,13 +86,18 @@ def to_response(result: CheckResult, language: str = ENGLISH) -> face_quality_se
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """In which language, and with which of the policy's own sentences, guidance is given."""
+    """In which language, and with which of the policy's own sentences, guidance is given; each finding is written once."""
 
     language: str
     overrides: Sentences
+    written: dict[int, verdict_pb2.Finding] = field(default_factory=dict)
 
     def of(self, reason: model.Reason) -> str:
         return sentence(reason, self.language, self.overrides)
+
+    def findings(self, findings: tuple[model.Finding, ...]) -> list[verdict_pb2.Finding]:
+        """Write findings; the judged face's stand in two places."""
+        return [self.written.get(id(each)) or self.written.setdefault(id(each), _finding(each, self)) for each in findings]
 
 
 def to_reload_failure(failure: ReloadFailure | None) -> policy_pb2.ReloadFailure | None:
@@ -132,16 +138,24 @@ def _detector(info: DetectorInfo) -> face_quality_service_pb2.DetectorInfo:
     return face_quality_service_pb2.DetectorInfo(name=info.name, cloud_calibrated=info.cloud_calibrated)
 
 
+# A name is looked up far more slowly than a number, and findings are many.
+_MEASURES: dict[model.Measure, Any] = {measure: verdict_pb2.Measure.Value(f"MEASURE_{measure.name}") for measure in model.Measure}
+_STATUSES: dict[model.FindingStatus, Any] = {
+    status: verdict_pb2.FindingStatus.Value(f"FINDING_STATUS_{status.name}") for status in model.FindingStatus
+}
+_REASONS: dict[model.Reason, Any] = {reason: verdict_pb2.Reason.Value(f"REASON_{reason.name}") for reason in model.Reason}
+
+
 def _finding(finding: model.Finding, words: _Words) -> verdict_pb2.Finding:
     return verdict_pb2.Finding(
-        measure=f"MEASURE_{finding.measure.name}",
+        measure=_MEASURES[finding.measure],
         observed=finding.observed,
         min=finding.minimum,
         max=finding.maximum,
         margin=finding.margin,
-        status=f"FINDING_STATUS_{finding.status.name}",
+        status=_STATUSES[finding.status],
         blocking=finding.blocking,
-        reason=f"REASON_{finding.reason.name}" if finding.reason is not None else None,
+        reason=_REASONS[finding.reason] if finding.reason is not None else None,
         guidance=words.of(finding.reason) if finding.reason is not None else None,
     )
 
@@ -150,7 +164,7 @@ def _judgement(judgement: model.Judgement, words: _Words) -> verdict_pb2.FaceJud
     return verdict_pb2.FaceJudgement(
         verdict=f"VERDICT_{judgement.verdict.name}",
         reasons=[f"REASON_{reason.name}" for reason in judgement.reasons],
-        findings=[_finding(finding, words) for finding in judgement.findings],
+        findings=words.findings(judgement.findings),
     )
 
 

@@ -16,7 +16,7 @@ from facequality.detector import DetectorInfo
 from facequality.detectors.sharing import digest
 from facequality.detectors.tencentcloud import protocol, signature
 from facequality.detectors.tencentcloud.credentials import CredentialSource
-from facequality.detectors.transport import BadAnswer, HttpClient, HttpFailure
+from facequality.detectors.transport import BadAnswer, HttpClient, HttpFailure, Url
 from facequality.errors import ErrorReason, OperatorFault, Retry, UpstreamFault
 from facequality.measure import FACE_MEASURES
 from facequality.model import Detection, DetectOptions, Photo, PhotoBytes, PhotoRefused
@@ -74,7 +74,7 @@ class TencentCloudDetector:
         self._on_paid_call = on_paid_call
         self._clock = clock
         self._offset = 0.0
-        self._url = f"{options.endpoint.rstrip('/')}/"
+        self._url = Url(f"{options.endpoint.rstrip('/')}/")
         # The vendor signs values as they are, its page lower-cases them: in lower case both agree.
         self._host = urlsplit(options.endpoint).netloc.lower()
 
@@ -166,5 +166,6 @@ class TencentCloudDetector:
 
 
 async def _sha256(body: protocol.RequestBody) -> str:
-    large = len(body) > protocol.LARGE_BODY
-    return await asyncio.to_thread(body.sha256) if large else body.sha256()
+    if len(body) > protocol.LONG_TO_HASH:
+        return await asyncio.to_thread(body.sha256)
+    return body.sha256()

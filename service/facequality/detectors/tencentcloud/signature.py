@@ -58,7 +58,12 @@ class Canonical:
 
 def utc_date(timestamp: int) -> str:
     """Return the UTC date of a Unix time, YYYY-MM-DD. A local date fails eight hours a day in Beijing."""
-    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d")
+    return _date_of_day(timestamp // 86_400)
+
+
+@lru_cache(maxsize=4)
+def _date_of_day(day: int) -> str:
+    return datetime.fromtimestamp(86_400 * day, UTC).strftime("%Y-%m-%d")
 
 
 def string_to_sign(canonical: Canonical, timestamp: int, date: str, service: str) -> str:

@@ -1,0 +1,1 @@
+"""What the gate costs, side by side with what it replaces."""

@@ -1,0 +1,200 @@
+"""What is measured: always side by side, in turns, as the median of the rounds' ratios."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from tests.benchmark.processes import LIGHT_CALLER, Process, Vendor, direct, gate, module, vendor, yardstick
+
+SIZES = {"20 KB": 20_000, "200 KB": 200_000, "1 MB": 1_000_000, "3.7 MB": 3_700_000}
+CALLS = {"20 KB": 480, "200 KB": 240, "1 MB": 80, "3.7 MB": 40}
+"""Calls of a round: each takes about half a second."""
+UNSIGNED = {"FACEQUALITY_TENCENTCLOUD_UNSIGNED_PAYLOAD": "true"}
+Report = dict[str, Any]
+
+
+async def cpu(directory: Path, sizes: list[str], rounds: int, *, subjects: tuple[str, ...]) -> Report:
+    """CPU per check, ms, and throughput: TLS, a vendor that answers at once, 8 in progress."""
+    async with AsyncExitStack() as stack:
+        endpoint = await stack.enter_async_context(vendor(directory, 0.0))
+        makers: dict[str, Callable[[], Any]] = {
+            "sdk": lambda: direct("sdk", endpoint),
+            "gate": lambda: gate(endpoint, LIGHT_CALLER),
+            "unsigned": lambda: gate(endpoint, LIGHT_CALLER, **UNSIGNED),
+            "echo": lambda: yardstick("echo", endpoint, LIGHT_CALLER),
+            "naive": lambda: yardstick("naive", endpoint, LIGHT_CALLER),
+        }
+        running = {name: await stack.enter_async_context(makers[name]()) for name in subjects}
+        report: Report = {}
+        for size in sizes:
+            order = {"calls": CALLS[size], "concurrent": 8, "size": SIZES[size]}
+            for subject in running.values():
+                await subject.run(**order)
+            found: dict[str, list[dict[str, Any]]] = {name: [] for name in running}
+            for number in range(rounds):
+                names = list(running)
+                for name in names if number % 2 else reversed(names):
+                    before = (await endpoint.counts())["requests"]
+                    result = await running[name].run(**order)
+                    reached = (await endpoint.counts())["requests"] - before
+                    assert (result["failed"], reached) == (0, 0 if name == "echo" else order["calls"]), (
+                        name,
+                        size,
+                        result["failed"],
+                    )
+                    found[name].append(result)
+            report[size] = {
+                name: {
+                    "cpu_ms": statistics.median(1000 * each["cpu"] / CALLS[size] for each in results),
+                    "calls_per_second": statistics.median(CALLS[size] / each["wall"] for each in results),
+                    "p50_ms": statistics.median(_percentile(each["seconds"], 50) for each in results),
+                    "p99_ms": statistics.median(_percentile(each["seconds"], 99) for each in results),
+                    "to": {other: _ratio(results, found[other]) for other in ("sdk", "echo", "naive") if other in found},
+                }
+                for name, results in found.items()
+            }
+        return report
+
+
+async def latency(directory: Path, sizes: list[str], rounds: int) -> Report:
+    """What a call takes more than the bare POST, ms, at the median: one caller, a vendor that takes 50 ms."""
+    async with AsyncExitStack() as stack:
+        endpoint = await stack.enter_async_context(vendor(directory, 0.05))
+        running = {
+            "bare": await stack.enter_async_context(direct("bare", endpoint)),
+            "sdk": await stack.enter_async_context(direct("sdk", endpoint)),
+            "gate": await stack.enter_async_context(gate(endpoint, LIGHT_CALLER)),
+        }
+        report: Report = {}
+        for size in sizes:
+            order = {"calls": 20, "concurrent": 1, "size": SIZES[size]}
+            for subject in running.values():
+                await subject.run(**order | {"calls": 3})
+            found: dict[str, list[float]] = {name: [] for name in running}
+            for _ in range(rounds):
+                for name, subject in running.items():
+                    found[name] += (await subject.run(**order))["seconds"]
+            base = _percentile(found["bare"], 50)
+            added = {name: _percentile(found[name], 50) - base for name in ("sdk", "gate")}
+            tails = {name: _percentile(found[name], 99) - base for name in ("sdk", "gate")}
+            report[size] = {"added_p50_ms": added, "added_p99_ms": tails, "ratio": added["gate"] / added["sdk"]}
+        return report
+
+
+async def memory(directory: Path, *, bursts: int = 2, in_flight: int = 64) -> Report:
+    """Peak above idle per image byte in flight, and what stays after each burst: 3.7 MB, a vendor that takes 2 s."""
+    report: Report = {}
+    async with AsyncExitStack() as stack:
+        endpoint = await stack.enter_async_context(vendor(directory, 2.0))
+        for name, making in _gates(endpoint):
+            async with making as subject:
+                await subject.run(calls=8, concurrent=8, size=SIZES["20 KB"])
+                idle, after = subject.process.resident, []
+                subject.process.reset_peak()
+                for _ in range(bursts):
+                    result = await subject.run(calls=in_flight, concurrent=in_flight, size=SIZES["3.7 MB"])
+                    await asyncio.sleep(1)
+                    after.append(subject.process.resident)
+                report[name] = {
+                    "peak_per_byte": (subject.process.peak - idle) / (in_flight * SIZES["3.7 MB"]),
+                    "idle_mb": idle / 1e6,
+                    "after_burst_mb": [each / 1e6 for each in after],
+                    "growth": after[-1] / after[0],
+                    "failed": result["failed"],
+                }
+    return report
+
+
+async def pool(directory: Path, calls: int) -> Report:
+    """New connections per 1,000 checks and throughput of the ideal: 64 in progress, a vendor that takes 50 ms, 20 KB."""
+    report: Report = {}
+    async with AsyncExitStack() as stack:
+        endpoint = await stack.enter_async_context(vendor(directory, 0.05))
+        for name, making in _gates(endpoint, LIGHT_CALLER):
+            async with making as subject:
+                await subject.run(calls=1280, concurrent=64, size=SIZES["20 KB"])
+                before = await endpoint.counts()
+                result = await subject.run(calls=calls, concurrent=64, size=SIZES["20 KB"])
+                after = await endpoint.counts()
+                new = after["connections"] - before["connections"]
+                report[name] = {
+                    "new_connections_per_1000": 1000 * new / calls,
+                    "of_ideal": calls / result["wall"] / (64 / 0.05),
+                    "p50_ms": _percentile(result["seconds"], 50),
+                    "p99_ms": _percentile(result["seconds"], 99),
+                    "failed": result["failed"],
+                }
+    return report
+
+
+async def beside(directory: Path, calls: int) -> Report:
+    """p99 of 20 KB checks while four of 3.7 MB are always in progress, ms; a vendor that takes 50 ms."""
+    report: Report = {}
+    async with AsyncExitStack() as stack:
+        endpoint = await stack.enter_async_context(vendor(directory, 0.05))
+        for name, making in _gates(endpoint):
+            async with making as subject, module("callers", "grpc", subject.port) as large:
+                await subject.caller.order(calls=10, concurrent=1, size=SIZES["20 KB"])
+                loading = asyncio.ensure_future(_keep(large, concurrent=4, size=SIZES["3.7 MB"]))
+                await asyncio.sleep(0.5)
+                result = await subject.caller.order(calls=calls, concurrent=1, size=SIZES["20 KB"])
+                loading.cancel()
+                report[name] = {q: _percentile(result["seconds"], n) for q, n in (("p50_ms", 50), ("p99_ms", 99))}
+    return report
+
+
+async def growth(directory: Path, sizes: list[str], concurrencies: tuple[int, ...]) -> Report:
+    """Checks per second of a gate on one core, by what is in progress and by size; a vendor that takes 50 ms."""
+    report: Report = {}
+    async with AsyncExitStack() as stack:
+        endpoint = await stack.enter_async_context(vendor(directory, 0.05))
+        settings = {
+            "FACEQUALITY_TENCENTCLOUD_CONNECTIONS": "256",
+            "FACEQUALITY_MAX_QUEUED": "256",
+            "FACEQUALITY_MAX_IN_FLIGHT_MIB": "1024",
+        }
+        subject = await stack.enter_async_context(gate(endpoint, **settings))
+        subject.process.pin(0)
+        for size in sizes:
+            report[size] = {}
+            for concurrent in concurrencies:
+                # As long as the vendor alone would take for eight rounds, but no more bytes than four seconds of work.
+                calls = max(concurrent, min(8 * concurrent, 8 * CALLS[size]))
+                result = await subject.run(calls=calls, concurrent=concurrent, size=SIZES[size])
+                report[size][str(concurrent)] = {
+                    "calls_per_second": (calls - result["failed"]) / result["wall"],
+                    "cpu_ms": 1000 * result["cpu"] / calls,
+                    "p50_ms": _percentile(result["seconds"], 50),
+                    "p99_ms": _percentile(result["seconds"], 99),
+                    "failed": result["failed"],
+                }
+    return report
+
+
+def _gates(endpoint: Vendor, caller: str = "grpc") -> Iterator[tuple[str, Any]]:
+    """The gate and the naive one, one after the other: each has the machine to itself."""
+    yield "gate", gate(endpoint, caller)
+    yield "naive", yardstick("naive", endpoint, caller)
+
+
+async def _keep(caller: Process, **order: Any) -> None:
+    while True:
+        await caller.order(calls=8, **order)
+
+
+def _ratio(these: list[dict[str, Any]], those: list[dict[str, Any]]) -> float:
+    ratio: float = statistics.median(a["cpu"] / b["cpu"] for a, b in zip(these, those, strict=True))
+    return ratio
+
+
+def _percentile(seconds: list[float], percent: int) -> float:
+    """In milliseconds."""
+    if len(seconds) < 2:
+        return 1000 * seconds[0]
+    cuts: list[float] = statistics.quantiles(seconds, n=100, method="inclusive")
+    return 1000 * cuts[percent - 1]
