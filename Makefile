@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 WEIGHTS := service/facequality/detectors/embedded/weights
 TRAINING := facequality.detectors.embedded.training
 
-.PHONY: help setup clients demo test faults benchmark benchmark-guard soak lint format proto proto-check lock train-engine evaluate-engine wheel clean
+.PHONY: help setup clients demo test faults benchmark benchmark-guard image sbom deploy-tools verify-deploy soak lint format proto proto-check lock train-engine evaluate-engine wheel clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -39,6 +39,29 @@ benchmark: setup  ## Measure the gate beside the vendor's SDK, an echo and a nai
 
 benchmark-guard: setup  ## The short version: fail if a ratio has doubled
 	$(BIN)/python -m tests.benchmark --guard
+
+IMAGE ?= face-quality-gate
+IMAGE_BUILDER ?= docker
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' service/facequality/__init__.py)
+image:  ## Build both images with IMAGE_BUILDER (docker, podman, buildah)
+	$(IMAGE_BUILDER) build -f deploy/Dockerfile --target gate --build-arg VERSION=$(VERSION) -t $(IMAGE):$(VERSION) .
+	$(IMAGE_BUILDER) build -f deploy/Dockerfile --target gate-embedded --build-arg VERSION=$(VERSION) -t $(IMAGE)-embedded:$(VERSION) .
+
+sbom: deploy-tools  ## Write the bill of materials of both images into dist
+	mkdir -p dist
+	$(DEPLOY)/tools/bin/syft scan $(IMAGE):$(VERSION) -o cyclonedx-json=dist/gate.cdx.json
+	$(DEPLOY)/tools/bin/syft scan $(IMAGE)-embedded:$(VERSION) -o cyclonedx-json=dist/gate-embedded.cdx.json
+
+DEPLOY := .cache/deploy
+deploy-tools: setup
+	test -x $(DEPLOY)/tools/bin/syft || { $(PYTHON) -m venv $(DEPLOY)/tools && $(DEPLOY)/tools/bin/python -m pip install --quiet -r tests/deploy/tools.txt; }
+	test -x $(DEPLOY)/checkov/bin/checkov || { $(PYTHON) -m venv $(DEPLOY)/checkov && $(DEPLOY)/checkov/bin/python -m pip install --quiet checkov==3.3.30; }
+	test -d $(DEPLOY)/grafana/node_modules || npm install --loglevel=error --no-fund --no-audit --prefix $(DEPLOY)/grafana typescript@5.9 @grafana/schema@13.2.3
+	test -d $(DEPLOY)/node/node_modules || npm install --loglevel=error --no-fund --no-audit --prefix $(DEPLOY)/node @grpc/grpc-js@1.14 @grpc/proto-loader@0.8
+
+STEPS ?=
+verify-deploy: deploy-tools  ## Verify deploy/ with the real tools (Debian packages: see .ci/run); STEPS="build run" for some
+	$(BIN)/python -m tests.deploy $(STEPS)
 
 MINUTES ?= 10
 soak: setup  ## Load a gate for MINUTES (10); memory and latency must stay flat

@@ -35,7 +35,7 @@ def note(**fields: object) -> None:
 
 
 def _merge_notes(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    return {**(_notes.get() or {}), **event}
+    return {"event": event.pop("event"), **(_notes.get() or {}), **event}
 
 
 def configure(level: str) -> None:

@@ -1,0 +1,1 @@
+"""`make verify-deploy`: everything under deploy/, run by the tools it is made for."""
