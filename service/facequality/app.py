@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import signal
 import socket
 from contextlib import AsyncExitStack
@@ -65,9 +66,8 @@ class App:
         self.metrics = metrics or Metrics(CollectorRegistry())
         path = settings.policy_file
         seen = fingerprint(path) if path is not None else ()
-        self.store = PolicyStore(
-            load_policies(settings), on_reload=self._reloaded, on_failure=self.metrics.reloads.labels("failure").inc
-        )
+        failed = functools.partial(self.metrics.observe_reload, success=False)
+        self.store = PolicyStore(load_policies(settings), on_reload=self._reloaded, on_failure=failed)
         self._watch = PolicyWatch(self.store, path, settings.default_policy, seen) if path is not None else None
         self.health = Health()
         self.in_flight = InFlight(self.metrics)
@@ -128,7 +128,7 @@ class App:
         self._stack.push_async_callback(end, self._watch)
 
     def _reloaded(self, policies: PolicySet) -> None:
-        self.metrics.reloads.labels("success").inc()
+        self.metrics.observe_reload(success=True)
         self.metrics.serve_policies(policies)
         self._warn_of_unavailable(policies)
 

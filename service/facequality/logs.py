@@ -5,6 +5,7 @@ Never logged: image bytes, URI queries, Authorization, secrets, tokens.
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import warnings
@@ -38,6 +39,14 @@ def _merge_notes(_: object, __: str, event: structlog.typing.EventDict) -> struc
     return {"event": event.pop("event"), **(_notes.get() or {}), **event}
 
 
+def _dumps(event: object, **_: object) -> bytes:
+    try:
+        return orjson.dumps(event, default=repr)
+    except TypeError:
+        # A path's bytes may not be text: the line is worth more than its form.
+        return json.dumps(event, default=repr).encode()
+
+
 def configure(level: str) -> None:
     """Set up the process's logging. ``level`` is one of LEVELS."""
     threshold = getattr(logging, level.upper())
@@ -49,7 +58,7 @@ def configure(level: str) -> None:
     ]
     renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer(serializer=orjson.dumps)],
+        processors=[*shared, structlog.processors.JSONRenderer(serializer=_dumps)],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
         cache_logger_on_first_use=True,

@@ -100,6 +100,10 @@ class Metrics:
         self.reloads = counter("facequality_policy_reloads_total", "Reloads of the policy files.", ("result",))
         for result in ("success", "failure"):
             self.reloads.labels(result)
+        self.reload_ok = gauge(
+            "facequality_policy_last_reload_successful", "1 if what is served is what the policy files say, else 0."
+        )
+        self.reload_ok.set(1)
         self.policy_info = gauge("facequality_policy_info", "Served policies.", ("policy", "revision", "is_default"))
         self.build_info = gauge("facequality_build_info", "Version and detector.", ("version", "detector"))
         for measure in QUALITY_MEASURES:
@@ -157,6 +161,11 @@ class Metrics:
     def observe_saved_call(self, cause: Saved) -> None:
         """A check needed no detector call of its own."""
         self.saved.labels(cause.value).inc()
+
+    def observe_reload(self, *, success: bool) -> None:
+        """The policy files were read again."""
+        self._child(self.reloads, "success" if success else "failure").inc()
+        self.reload_ok.set(success)
 
     def observe_rpc_start(self, grpc_type: str, service: str, method: str) -> None:
         """An RPC's first message is there."""

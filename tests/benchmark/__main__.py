@@ -19,7 +19,7 @@ RESULTS = HERE / "results.json"
 START, END = "<!-- results -->\n", "<!-- /results -->"
 GUARD = 2.0
 """How many times the ratio in results.json CI allows: it catches a doubling, not a noisy neighbour."""
-PARTS = ("cpu", "latency", "memory", "pool", "beside", "growth")
+PARTS = ("cpu", "plain", "repeated", "latency", "memory", "pool", "beside", "growth")
 
 
 async def measure(parts: list[str], rounds: int, sizes: list[str]) -> Report:
@@ -29,6 +29,8 @@ async def measure(parts: list[str], rounds: int, sizes: list[str]) -> Report:
         directory = Path(name)
         runs = {
             "cpu": lambda: measurements.cpu(directory, sizes, rounds, subjects=("sdk", "gate", "unsigned", "echo", "naive")),
+            "plain": lambda: measurements.cpu(directory, sizes, rounds, subjects=("gate", "echo", "naive"), tls=False),
+            "repeated": lambda: measurements.repeated(directory, sizes),
             "latency": lambda: measurements.latency(directory, sizes, rounds),
             "memory": lambda: measurements.memory(directory),
             "pool": lambda: measurements.pool(directory, 4000),

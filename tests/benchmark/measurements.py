@@ -18,10 +18,10 @@ UNSIGNED = {"FACEQUALITY_TENCENTCLOUD_UNSIGNED_PAYLOAD": "true"}
 Report = dict[str, Any]
 
 
-async def cpu(directory: Path, sizes: list[str], rounds: int, *, subjects: tuple[str, ...]) -> Report:
-    """CPU per check, ms, and throughput: TLS, a vendor that answers at once, 8 in progress."""
+async def cpu(directory: Path, sizes: list[str], rounds: int, *, subjects: tuple[str, ...], tls: bool = True) -> Report:
+    """CPU per check, ms, and throughput: a vendor that answers at once, 8 in progress."""
     async with AsyncExitStack() as stack:
-        endpoint = await stack.enter_async_context(vendor(directory, 0.0))
+        endpoint = await stack.enter_async_context(vendor(directory, 0.0, tls=tls))
         makers: dict[str, Callable[[], Any]] = {
             "sdk": lambda: direct("sdk", endpoint),
             "gate": lambda: gate(endpoint, LIGHT_CALLER),
@@ -129,6 +129,26 @@ async def pool(directory: Path, calls: int) -> Report:
                     "p99_ms": _percentile(result["seconds"], 99),
                     "failed": result["failed"],
                 }
+    return report
+
+
+async def repeated(directory: Path, sizes: list[str]) -> Report:
+    """The same photo again and again, 8 in progress, a vendor that takes 50 ms: what sharing one call saves; then with the cache too."""
+    report: Report = {}
+    async with AsyncExitStack() as stack:
+        endpoint = await stack.enter_async_context(vendor(directory, 0.05))
+        for name, settings in (("shared", {}), ("cached", {"FACEQUALITY_CACHE_SECONDS": "60"})):
+            async with gate(endpoint, **settings) as subject:
+                for size in sizes:
+                    order = {"calls": CALLS[size], "concurrent": 8, "size": SIZES[size], "same": True}
+                    before = (await endpoint.counts())["requests"]
+                    result = await subject.run(**order)
+                    asked = (await endpoint.counts())["requests"] - before
+                    report[f"{name}, {size}"] = {
+                        "cpu_ms": 1000 * result["cpu"] / CALLS[size],
+                        "vendor_calls_per_check": asked / CALLS[size],
+                        "p50_ms": _percentile(result["seconds"], 50),
+                    }
     return report
 
 

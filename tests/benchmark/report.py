@@ -88,27 +88,17 @@ def markdown(report: Report) -> str:
     for target in targets(report):
         bound = f"≥ {target.bound:g}" if target.least else f"{target.bound:g}"
         lines.append(f"| {target.text} | {bound} | {target.measured:.2f} | {'met' if target.met else '**missed**'} |")
-    if "cpu" in report:
-        lines += [
-            "",
-            "TLS, a vendor that answers at once, 8 in progress: CPU per check, ms (checks per second; p50 / p99, ms):",
-            "",
-        ]
-        subjects = list(next(iter(report["cpu"].values())))
-        lines += ["| | " + " | ".join(subjects) + " |", "|---" * (len(subjects) + 1) + "|"]
-        for size, by_subject in report["cpu"].items():
-            cells = [
-                f"{each['cpu_ms']:.2f} ({each['calls_per_second']:.0f}; {each['p50_ms']:.0f} / {each['p99_ms']:.0f})"
-                for each in by_subject.values()
-            ]
-            lines.append(f"| {size} | " + " | ".join(cells) + " |")
+    for part, title in (("cpu", "TLS"), ("plain", "Plain HTTP")):
+        if part in report:
+            lines += _cpu_table(report[part], f"{title}, a vendor that answers at once, 8 in progress")
     for name, title in (
+        ("repeated", "The same photo again and again, 8 in progress, a vendor that takes 50 ms:"),
         ("memory", "64 x 3.7 MB in flight, a vendor that takes 2 s:"),
         ("pool", "64 in progress, 20 KB, a vendor that takes 50 ms:"),
         ("beside", "A 20 KB check beside four of 3.7 MB, a vendor that takes 50 ms:"),
     ):
         if name in report:
-            measures = list(report[name]["gate"])
+            measures = list(next(iter(report[name].values())))
             lines += ["", title, "", "| | " + " | ".join(measures) + " |", "|---" * (len(measures) + 1) + "|"]
             lines += [
                 f"| {kind} | " + " | ".join(_number(found[each]) for each in measures) + " |"
@@ -124,6 +114,19 @@ def markdown(report: Report) -> str:
             lines.append(f"| {size} | " + " | ".join(cells) + f" | {busiest:.2f} |")
     lines += ["", *(f"{name}: {value}  " for name, value in report["machine"].items())]
     return "\n".join(lines) + "\n"
+
+
+def _cpu_table(report: Report, title: str) -> list[str]:
+    subjects = list(next(iter(report.values())))
+    lines = ["", f"{title}: CPU per check, ms (checks per second; p50 / p99, ms):", ""]
+    lines += ["| | " + " | ".join(subjects) + " |", "|---" * (len(subjects) + 1) + "|"]
+    for size, by_subject in report.items():
+        cells = [
+            f"{each['cpu_ms']:.2f} ({each['calls_per_second']:.0f}; {each['p50_ms']:.0f} / {each['p99_ms']:.0f})"
+            for each in by_subject.values()
+        ]
+        lines.append(f"| {size} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def _number(value: Any) -> str:

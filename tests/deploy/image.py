@@ -30,7 +30,14 @@ TARGETS = {"gate": "localhost/face-quality-gate:local", "gate-embedded": "localh
 PACKAGES = "ca-certificates,libssl3,libsqlite3-0,libffi8,zlib1g,libbz2-1.0,liblzma5,libreadline8,libncursesw6,libuuid1,libstdc++6"
 CA_FILE = "/etc/ssl/certs/ca-certificates.crt"
 PODMAN = ("podman", "--cgroup-manager=cgroupfs", "--runtime=runc")
-SAFE = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--memory=512m", "--pids-limit=128")
+SAFE = (
+    "--read-only",
+    "--read-only-tmpfs=false",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+    "--memory=512m",
+    "--pids-limit=128",
+)
 LIMITS = ("--ulimit=nofile=4096:4096", "--ulimit=nproc=4096:4096")
 
 

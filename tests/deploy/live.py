@@ -118,7 +118,7 @@ def _balance(prometheus: int, balancer: int) -> list[float]:
     outcome = asyncio.run(_load(balancer, SECONDS_BEFORE_STOP))
     if set(outcome) - {"OK", "UNAVAILABLE"} or outcome["UNAVAILABLE"] > 0.02 * outcome.total():
         raise Failed(f"calls failed: {outcome}")
-    found = _query(prometheus, 'sum by (instance) (grpc_server_handled_total{grpc_method="CheckFaceQuality"})')
+    found = _query(prometheus, 'sum by (instance) (increase(grpc_server_handled_total{grpc_method="CheckFaceQuality"}[20s]))')
     values = [float(each["value"][1]) for each in found]
     shares = [value / sum(values) for value in values]
     if len(shares) != 2 or max(shares) > 0.55:

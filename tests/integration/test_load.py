@@ -7,6 +7,7 @@ import gc
 import os
 import random
 import signal
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from facequality.client import SERVICE_CONFIG, channel_options
 from facequality.emulator.scenario import Scenario
 from facequality.errors import ErrorReason, UpstreamFault
 from facequality.metrics import Metrics
+from facequality.model import PhotoBytes
 from facequality.settings import Settings
 from facequality.testing import detectface_emulator
 from facequality.v1 import face_quality_service_pb2 as pb
@@ -133,6 +135,48 @@ async def test_a_message_that_is_never_sent_gives_its_room_back() -> None:
         assert info.reason == "MESSAGE_MALFORMED"
 
 
+async def test_a_message_that_does_not_come_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller that sends nothing holds no room until its deadline."""
+    monkeypatch.setattr("facequality.rpc.intake.READ_SECONDS", 0.2)
+    app, _ = local(max_in_flight_mib=16)
+    async with running(app) as (channel, _):
+        mute: Any = channel.stream_unary("/facequality.v1.FaceQualityService/CheckFaceQuality")
+        started = time.monotonic()
+        assert (await failure(mute())).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert time.monotonic() - started < 3
+        assert sample(app, "facequality_in_flight_bytes") == 0
+
+
+async def test_a_caller_that_goes_before_its_message_is_there_is_counted_as_gone() -> None:
+    """Not as one that sent a malformed message."""
+    app, _ = local()
+    async with running(app) as (channel, _):
+        mute: Any = channel.stream_unary("/facequality.v1.FaceQualityService/CheckFaceQuality")
+        call = mute()
+        await until(lambda: sample(app, "facequality_in_flight_bytes") > 0)
+        call.cancel()
+        await until(lambda: sample(app, HANDLED, **CHECK, grpc_code="Canceled") == 1)
+        assert sample(app, HANDLED, **CHECK, grpc_code="InvalidArgument") == 0
+
+
+async def test_a_failed_call_lets_go_of_its_photo() -> None:
+    """At once, not when the collector comes: in an outage that would be the memory of many."""
+    app, detector = local()
+    detector.answer = UpstreamFault(ErrorReason.UPSTREAM_INTERNAL, "no")
+    async with running(app) as (channel, _):
+        stub = pb_grpc.FaceQualityServiceStub(channel)
+        gc.collect()
+        gc.disable()
+        try:
+            before = sum(isinstance(each, PhotoBytes) for each in gc.get_objects())
+            for number in range(10):
+                await failure(stub.CheckFaceQuality(distinct(number)))
+            after = sum(isinstance(each, PhotoBytes) for each in gc.get_objects())
+        finally:
+            gc.enable()
+    assert after - before <= 1
+
+
 async def test_identical_photos_share_a_call_and_are_cached_where_asked_for() -> None:
     """One paid call for many checks at once, each under its own policy; a URI is asked about each time."""
     async with behind({"latency": {"seconds": 0.3}}, cache_seconds=60.0) as (endpoint, served):
@@ -237,6 +281,21 @@ async def test_a_client_with_the_service_config_tries_again_with_a_large_photo()
         assert (await stub.CheckFaceQuality(distinct(1, 2_000_000))).verdict == verdict_pb2.VERDICT_ACCEPTED
         await healing
     assert sample(app, HANDLED, **CHECK, grpc_code="OK") == 1
+
+
+async def test_a_client_is_not_held_by_a_wait_that_is_too_long_for_a_retry() -> None:
+    """A breaker that is open for ten seconds: gRPC would wait for that pushback, past the call's deadline."""
+    app, detector = local()
+    detector.answer = UpstreamFault(ErrorReason.UPSTREAM_BREAKER_OPEN, "no", wait_seconds=10)
+    async with (
+        running(app) as (_, ports),
+        grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}", options=channel_options()) as channel,
+    ):
+        started = time.monotonic()
+        error = await failure(pb_grpc.FaceQualityServiceStub(channel).CheckFaceQuality(distinct(1), timeout=5))
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        assert time.monotonic() - started < 2
+        assert dict(error.trailing_metadata())["grpc-retry-pushback-ms"] == "-1"
 
 
 FAULTS = [

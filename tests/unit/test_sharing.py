@@ -169,3 +169,22 @@ async def test_the_digest_is_blake3s() -> None:
     """The algorithm's own published test vector: its digest of nothing."""
     photo = PhotoBytes(b"")
     assert await digest(photo, OPTIONS) == ("af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262", photo)
+
+
+async def test_when_the_patient_caller_goes_the_shared_call_is_no_longer_patient(slow: Slow) -> None:
+    """Retries and the breaker go by those who are left."""
+    sharing = SharingDetector(slow)
+
+    async def call(seconds: float) -> Answer:
+        deadline.current.set(Deadline.after(seconds))
+        return await sharing.detect(PHOTO, OPTIONS)
+
+    patient, other = asyncio.create_task(call(30)), asyncio.create_task(call(3))
+    await settle()
+    assert slow.deadlines[0] is not None
+    assert slow.deadlines[0].budget == 30
+    patient.cancel()
+    await settle()
+    assert slow.deadlines[0].budget == 3
+    slow.go.set()
+    assert await other == EXAMPLE_2

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
@@ -28,12 +29,9 @@ class Deadline:
         """Count from now."""
         return cls(asyncio.get_running_loop().time() + seconds, seconds)
 
-    def extend(self, other: Deadline | None) -> None:
-        """Last as long as another one too; None has no end."""
-        if other is None:
-            self.at = math.inf
-        elif other.at > self.at:
-            self.at, self.budget = other.at, other.budget
+    def cover(self, others: Iterable[Deadline | None]) -> None:
+        """Last as long as the longest of others; None has no end."""
+        self.at, self.budget = max((each.at, each.budget) if each is not None else (math.inf, math.inf) for each in others)
 
 
 current: ContextVar[Deadline | None] = ContextVar("facequality_deadline", default=None)

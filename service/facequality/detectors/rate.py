@@ -7,14 +7,17 @@ import asyncio
 from aiolimiter import AsyncLimiter
 
 from facequality.detector import Detector
+from facequality.detectors import deadline
 from facequality.detectors.decorator import DetectorDecorator
 from facequality.errors import ErrorReason, LimitReached
 from facequality.model import Detection, DetectOptions, Photo, PhotoRefused
 
-BURST_SECONDS = 0.2
-"""Calls that may be made at once, as a share of a second's quota: a whole one at once would make two within a second."""
+BURST = 0.05
+"""Calls that may be made at once, as a share of a second's quota. The rest of it is the refill: together they never exceed it."""
 LONGEST_WAIT = 1.0
 """How long a call waits for its turn, s."""
+MARGIN = 0.02
+"""It stops waiting this long before its deadline, s."""
 
 
 class RateLimitedDetector(DetectorDecorator):
@@ -23,8 +26,9 @@ class RateLimitedDetector(DetectorDecorator):
     def __init__(self, inner: Detector, calls_per_second: float, *, wait_seconds: float = LONGEST_WAIT) -> None:
         """``calls_per_second``: this process's share of the quota."""
         super().__init__(inner)
-        burst = max(1.0, BURST_SECONDS * calls_per_second)
-        self._limiter = AsyncLimiter(burst, burst / calls_per_second)
+        burst = max(1.0, BURST * calls_per_second)
+        refill = calls_per_second - burst if burst > 1 else calls_per_second
+        self._limiter = AsyncLimiter(burst, burst / refill)
         self._wait_seconds = wait_seconds
 
     async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
@@ -33,8 +37,12 @@ class RateLimitedDetector(DetectorDecorator):
         Raises:
             LimitReached: UPSTREAM_RATE_LIMIT; nothing was sent.
         """
+        wait = self._wait_seconds
+        if (current := deadline.current.get()) is not None:
+            # A call whose time ends in this line must not look like a vendor that hangs.
+            wait = min(wait, current.at - asyncio.get_running_loop().time() - MARGIN)
         try:
-            async with asyncio.timeout(self._wait_seconds):
+            async with asyncio.timeout(wait):
                 await self._limiter.acquire()
         except TimeoutError as error:
             text = "the configured share of the vendor's quota of calls per second is used up"

@@ -82,7 +82,7 @@ class _SharedCall:
     """One call in a task of its own: it ends when it is done, or when the last caller has gone."""
 
     def __init__(self, call: Coroutine[Any, Any, Answer], on_end: Callable[[], object]) -> None:
-        self._callers = 0
+        self._callers: list[deadline.Deadline | None] = []
         self._on_end = on_end
         self._ended = False
         # As long as its most patient caller has.
@@ -93,13 +93,16 @@ class _SharedCall:
         self._task.add_done_callback(self._end)
 
     async def join(self) -> Answer:
-        self._deadline.extend(deadline.current.get())
-        self._callers += 1
+        caller = deadline.current.get()
+        self._callers.append(caller)
+        self._deadline.cover(self._callers)
         try:
             return await asyncio.shield(self._task)
         finally:
-            self._callers -= 1
-            if not self._callers:
+            self._callers.remove(caller)
+            if self._callers:
+                self._deadline.cover(self._callers)
+            else:
                 self._end(self._task)
                 self._task.cancel()
 

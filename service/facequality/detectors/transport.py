@@ -45,12 +45,7 @@ Body = Callable[[], Iterable[bytes]] | None
 
 
 class HttpFailure(Exception):
-    """No answer. ``sends`` tells how often the request may have been processed; the text names the kind of failure only."""
-
-    def __init__(self, text: str, *, sends: int) -> None:
-        """``sends``: how often the request had begun to leave."""
-        super().__init__(text)
-        self.sends = sends
+    """No answer. The text names the kind of failure only."""
 
 
 class BadAnswer(Exception):
@@ -146,7 +141,7 @@ class HttpClient:
                 except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, TimeoutError, UnicodeError) as error:
                     if progress.may_replace(error):
                         continue
-                    raise _translated(error, sends=progress.sends) from error
+                    raise _translated(error, sent=progress.sent) from error
         finally:
             _progress.reset(token)
 
@@ -201,7 +196,7 @@ class _Progress:
     """How far an exchange has come."""
 
     def __init__(self, on_sent: Callable[[], None]) -> None:
-        self.sends = 0
+        self.sent = False
         self.answered = False
         self.reused = False
         """Whether the connection had carried an exchange before."""
@@ -210,7 +205,7 @@ class _Progress:
 
     async def watch(self, body: Callable[[], Iterable[bytes]]) -> AsyncIterator[bytes]:
         """Yield a body; the transport pulls it only once a connection stands."""
-        self.sends += 1
+        self.sent = True
         self._on_sent()
         for chunk in body():
             yield chunk
@@ -282,12 +277,12 @@ _CAUSES: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
-def _translated(error: Exception, *, sends: int) -> HttpFailure | BadAnswer:
+def _translated(error: Exception, *, sent: bool) -> HttpFailure | BadAnswer:
     # httpx wraps what the transport knows of; the rest comes as it is.
     cause = error.__cause__ or error if isinstance(error, httpx.HTTPError) else error
-    if sends and isinstance(cause, aiohttp.ClientResponseError) and not isinstance(cause, aiohttp.ClientHttpProxyError):
+    if sent and isinstance(cause, aiohttp.ClientResponseError) and not isinstance(cause, aiohttp.ClientHttpProxyError):
         return BadAnswer("the answer is not HTTP")
     for kind, text in _CAUSES:
         if isinstance(cause, kind):
-            return HttpFailure(text, sends=sends)
-    return HttpFailure("the connection failed", sends=sends)
+            return HttpFailure(text)
+    return HttpFailure("the connection failed")

@@ -222,6 +222,7 @@ async def _send(request: web.Request, content: bytes, action: Action, now: float
         await asyncio.sleep(3600)
     if action.reset == "before" and transport is not None:
         _reset(transport)
+        return web.Response()
     if action.http_status is not None:
         return web.Response(status=action.http_status, text=action.body or "", headers={EMULATOR_HEADER: "face-quality-gate"})
     content = _content(content, action)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -11,11 +12,15 @@ from google.protobuf.message import DecodeError
 
 from facequality.admission import Admission
 from facequality.detectors import deadline
-from facequality.errors import ErrorReason, InvalidRequest
+from facequality.errors import DeadlineExceeded, ErrorReason, InvalidRequest
 from facequality.rpc.handlers import Context, Continuation, Handler, Method, behaviour_of, with_behaviour
 
 MARGIN_SECONDS = 0.02
 """The gate stops this long before the caller's own deadline, so that the details arrive."""
+
+
+READ_SECONDS = 5.0
+"""A message that is not there by then is not waited for: it would hold room that others need."""
 
 
 class AdmissionInterceptor(grpc.aio.ServerInterceptor):
@@ -89,8 +94,17 @@ class ParsingInterceptor(grpc.aio.ServerInterceptor):
 
 async def _only(context: Context) -> bytes:
     # The iterator that a handler is given would keep the message for as long as the call lasts.
-    message: Any = await context.read()
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            message: Any = await context.read()
+    except TimeoutError as error:
+        raise DeadlineExceeded(READ_SECONDS) from error
     if message is grpc.aio.EOF:
+        # Also what is read of a call that was cancelled, or whose message is too large: gRPC knows that a moment later.
+        for _ in range(3):
+            if context.done() or context.cancelled():
+                raise asyncio.CancelledError
+            await asyncio.sleep(0)
         raise InvalidRequest(ErrorReason.MESSAGE_MALFORMED, "the call has no message")
     return message  # type: ignore[no-any-return] # without a deserializer it is bytes
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Any, Protocol
@@ -31,6 +32,9 @@ _OPERATORS_BUSINESS = frozenset(
     }
 )
 """Codes that are logged as warnings."""
+
+LONGEST_PUSHBACK = 1.0
+"""A built-in retry is asked to wait no longer than this, s."""
 
 
 class CallObserver(Protocol):
@@ -180,9 +184,19 @@ class _Call:
         # Trailing metadata given to abort replaces what was set before: keep both.
         trailing = (*self._request_id, *status.trailing_metadata)
         if isinstance(error, GateError) and error.retry_after is not None:
-            # gRPC's built-in retries do not read RetryInfo, but honour this.
-            trailing = (*trailing, ("grpc-retry-pushback-ms", str(round(1000 * error.retry_after))))
+            # gRPC's built-in retries do not read RetryInfo, but wait as long as this says, even past the call's deadline; below
+            # 0 they give up, and the caller has its answer at once.
+            pushback = round(1000 * error.retry_after) if error.retry_after <= LONGEST_PUSHBACK else -1
+            trailing = (*trailing, ("grpc-retry-pushback-ms", str(pushback)))
+        _let_go(error)
         await self._context.abort(status.code, status.details, trailing)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Clear the frames that an error has passed: they hold the photo, in a cycle that only the collector would end."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _code(context: Context, error: BaseException | None) -> grpc.StatusCode:

@@ -86,6 +86,13 @@ class TencentCloudDetector:
                 UPSTREAM_CREDENTIALS.
         """
         body = protocol.encode(photo, options, self._options.face_model_version)
+        sends = 0
+
+        def on_sent() -> None:
+            nonlocal sends
+            sends += 1
+            self._on_paid_call()
+
         headers = await self._headers(body, photo.payload_sha256 if isinstance(photo, _HashedPhoto) else None)
         try:
             async with asyncio.timeout(self._options.attempt_seconds):
@@ -95,16 +102,14 @@ class TencentCloudDetector:
                     headers,
                     body.chunks,
                     max_answer_bytes=protocol.MAX_ANSWER_BYTES,
-                    on_sent=self._on_paid_call,
+                    on_sent=on_sent,
                 )
         except TimeoutError as error:
             text = f"DetectFace gave no answer within {self._options.attempt_seconds:g} s"
-            raise UpstreamFault(ErrorReason.UPSTREAM_TIMEOUT, text, retry=Retry.ONCE) from error
+            raise UpstreamFault(ErrorReason.UPSTREAM_TIMEOUT, text, retry=_retry(sends)) from error
         except HttpFailure as error:
-            # A request that left may have been processed, and billed: it leaves twice at most.
-            retry = (Retry.YES, Retry.ONCE)[error.sends] if error.sends < 2 else Retry.NEVER
             text = f"DetectFace was not reached: {error}"
-            raise UpstreamFault(ErrorReason.UPSTREAM_NETWORK, text, retry=retry) from error
+            raise UpstreamFault(ErrorReason.UPSTREAM_NETWORK, text, retry=_retry(sends)) from error
         except BadAnswer as error:
             raise protocol.malformed(str(error)) from error
         try:
@@ -163,6 +168,11 @@ class TencentCloudDetector:
             "Authorization": signature.authorization(canonical, credential, timestamp, protocol.SERVICE),
             **{name: value for name, value in optional.items() if value},
         }
+
+
+def _retry(sends: int) -> Retry:
+    """A request that left may have been processed, and billed: it leaves no third time."""
+    return (Retry.YES, Retry.ONCE)[sends] if sends < 2 else Retry.NEVER
 
 
 async def _sha256(body: protocol.RequestBody) -> str:
