@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import subprocess
-import sys
-import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +24,7 @@ from tests.deploy.tools import DEPLOY, ROOT, WORK, Failed, run, say, tool, until
 
 BASE = "localhost/face-quality-gate-base:local"
 TARGETS = {"gate": "localhost/face-quality-gate:local", "gate-embedded": "localhost/face-quality-gate-embedded:local"}
-PACKAGES = "ca-certificates,libssl3,libsqlite3-0,libffi8,zlib1g,libbz2-1.0,liblzma5,libreadline8,libncursesw6,libuuid1,libstdc++6"
+PACKAGES = "ca-certificates,python3,python3-venv"
 CA_FILE = "/etc/ssl/certs/ca-certificates.crt"
 PODMAN = ("podman", "--cgroup-manager=cgroupfs", "--runtime=runc")
 SAFE = (
@@ -42,25 +39,14 @@ LIMITS = ("--ulimit=nofile=4096:4096", "--ulimit=nproc=4096:4096")
 
 
 def base() -> None:
-    """Make a base image without a registry: a minimal Debian and this machine's own Python."""
+    """Make a base image without a registry: a minimal Debian with its own Python."""
     if subprocess.run(["buildah", "inspect", BASE], capture_output=True, check=False).returncode == 0:
         return
-    archive, python = WORK / "base.tar", WORK / "python"
+    archive = WORK / "base.tar"
     if not archive.exists():
         run("mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", _codename(), archive, _mirror())
-    shutil.rmtree(python, ignore_errors=True)
-    prefix, version = Path(sysconfig.get_config_var("prefix")), f"{sys.version_info.major}.{sys.version_info.minor}"
-    ignored = shutil.ignore_patterns("test", "config-3*", "idlelib", "__pycache__", "site-packages")
-    for folder in ("lib", "include"):
-        shutil.copytree(prefix / folder, python / folder, ignore=ignored, symlinks=True)
-    (python / "lib" / f"python{version}" / "site-packages").mkdir(exist_ok=True)
-    (python / "bin").mkdir()
-    for name in ("python", "python3", f"python{version}"):
-        shutil.copy(prefix / "bin" / name, python / "bin" / name, follow_symlinks=False)
     container = run("buildah", "from", "scratch").strip()
     run("buildah", "add", "-q", container, archive, "/")
-    run("buildah", "add", "-q", container, python, "/usr/local")
-    run("buildah", "run", "--isolation=chroot", container, "--", "ldconfig")
     run("buildah", "config", "--env", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "--env", "LANG=C.UTF-8", container)
     run("buildah", "commit", "-q", container, BASE)
     run("buildah", "rm", container)
