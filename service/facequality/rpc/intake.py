@@ -18,7 +18,6 @@ from facequality.rpc.handlers import Context, Continuation, Handler, Method, beh
 MARGIN_SECONDS = 0.02
 """The gate stops this long before the caller's own deadline, so that the details arrive."""
 
-
 READ_SECONDS = 5.0
 """A message that is not there by then is not waited for: it would hold room that others need."""
 
