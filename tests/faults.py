@@ -13,7 +13,7 @@ import struct
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,25 +22,17 @@ from unittest import mock
 import grpc
 import structlog
 import trustme
-from facequality.app import App
 from facequality.emulator.scenario import Scenario
-from facequality.metrics import Metrics
-from facequality.parts import build_detector
-from facequality.settings import Settings
 from facequality.testing import SECRET_ID, SECRET_KEY, detectface_emulator
 from facequality.v1 import face_quality_service_pb2 as pb
-from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 from facequality.v1 import verdict_pb2
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
-from prometheus_client import CollectorRegistry
-from pydantic import SecretStr
 
 from tests import photos
 from tests.detections import EXAMPLE_2
-from tests.running import running
+from tests.integration.test_cloud import gate
+from tests.integration.test_server import details
 from tests.unit.test_gate import RecordingDetector
-from tests.upstream import Upstream, upstream
+from tests.upstream import upstream
 
 README = Path(__file__).parent / "README.md"
 PHOTO = photos.encode(photos.cat(), "JPEG")
@@ -116,19 +108,6 @@ def code(name: str) -> Callable[[int], AbstractAsyncContextManager[Vendor]]:
 
 
 @asynccontextmanager
-async def _well_on(port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[None]:
-    endpoint = Upstream()
-    server = await asyncio.start_server(endpoint.serve, "127.0.0.1", port, ssl=tls)
-    try:
-        yield
-    finally:
-        server.close()
-        for writer in list(endpoint.open_writers):
-            writer.transport.abort()
-        await server.wait_closed()
-
-
-@asynccontextmanager
 async def _replaced(
     scheme: str, ill: Callable[[Any, Any], Any] | None, tls: ssl.SSLContext | None, well: ssl.SSLContext | None, ca: Path | None
 ) -> AsyncIterator[Vendor]:
@@ -137,21 +116,14 @@ async def _replaced(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = await asyncio.start_server(ill, "127.0.0.1", port, ssl=tls) if ill is not None else None
-    healthy = _well_on(port, well)
-    healed = False
+    async with AsyncExitStack() as healthy:
 
-    async def heal() -> None:
-        nonlocal healed
-        if server is not None:
-            server.close()
-        await healthy.__aenter__()
-        healed = True
+        async def heal() -> None:
+            if server is not None:
+                server.close()
+            await healthy.enter_async_context(upstream(well, port))
 
-    try:
         yield Vendor(f"{scheme}://localhost:{port}", heal, ca_file=ca)
-    finally:
-        if healed:
-            await healthy.__aexit__(None, None, None)
 
 
 def refused(_: int) -> AbstractAsyncContextManager[Vendor]:
@@ -304,29 +276,17 @@ FAULTS = (
 async def observe(fault: Fault) -> Row:
     """Run one fault through a gate of its own."""
     async with fault.vendor(fault.paid if fault.failing is None else fault.failing) as vendor:
-        settings = Settings(
-            detector="tencentcloud",
-            grpc_address="127.0.0.1:0",
-            metrics_address="127.0.0.1:0",
-            tencentcloud_endpoint=vendor.url,
-            tencentcloud_ca_file=vendor.ca_file,
-            tencentcloud_attempt_seconds=ATTEMPT_SECONDS,
-            secret_id=SecretStr(SECRET_ID),
-            secret_key=SecretStr(SECRET_KEY),
-        )
-        metrics = Metrics(CollectorRegistry())
-        app = App(settings, build_detector(settings, metrics), metrics=metrics)
-        async with running(app) as (channel, _):
-            stub = pb_grpc.FaceQualityServiceStub(channel)
+        settings = {"tencentcloud_ca_file": vendor.ca_file, "tencentcloud_attempt_seconds": ATTEMPT_SECONDS}
+        async with gate(vendor.url, secret_id=SECRET_ID, secret_key=SECRET_KEY, **settings) as served:
             request = pb.CheckFaceQualityRequest(image=PHOTO, policy="loose")
             ill = pb.CheckFaceQualityRequest(uri=fault.uri, policy="loose") if fault.uri else request
             started = time.perf_counter()
-            status, reason = await _outcome(stub.CheckFaceQuality(ill, timeout=fault.timeout))
+            status, reason = await _outcome(served.stub.CheckFaceQuality(ill, timeout=fault.timeout))
             seconds = time.perf_counter() - started
-            paid = metrics.registry.get_sample_value("facequality_paid_calls_total", {"detector": "tencentcloud"}) or 0
+            paid = served.paid
             counted = vendor.counted() if vendor.counted is not None else None
             await vendor.heal()
-            recovered = await _outcome(stub.CheckFaceQuality(request, timeout=TIMEOUT)) == (OK, "")
+            recovered = await _outcome(served.stub.CheckFaceQuality(request, timeout=TIMEOUT)) == (OK, "")
     return Row(fault, status, reason, seconds, int(paid), counted, recovered)
 
 
@@ -334,14 +294,9 @@ async def _outcome(call: Any) -> tuple[str, str]:
     try:
         response = await call
     except grpc.aio.AioRpcError as error:
-        return error.code().name, _reason(error)
+        info: Any = details(error).get("ErrorInfo")
+        return error.code().name, info.reason if info is not None else ""
     return OK, ", ".join(verdict_pb2.Reason.Name(reason).removeprefix("REASON_") for reason in response.reasons)
-
-
-def _reason(error: grpc.aio.AioRpcError) -> str:
-    status: Any = rpc_status.from_call(error)  # type: ignore[arg-type] # it has all that a Call needs here
-    info = error_details_pb2.ErrorInfo()
-    return next((info.reason for detail in (status.details if status else ()) if detail.Unpack(info)), "")
 
 
 def table(rows: list[Row]) -> str:

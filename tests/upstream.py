@@ -117,10 +117,10 @@ class Upstream:
 
 
 @asynccontextmanager
-async def upstream(tls: ssl.SSLContext | None = None) -> AsyncIterator[Upstream]:
-    """Listen on a free loopback port."""
+async def upstream(tls: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[Upstream]:
+    """Listen on a loopback port; 0: a free one."""
     endpoint = Upstream()
-    server = await asyncio.start_server(endpoint.serve, "127.0.0.1", 0, ssl=tls, limit=2**16)
+    server = await asyncio.start_server(endpoint.serve, "127.0.0.1", port, ssl=tls, limit=2**16)
     port = server.sockets[0].getsockname()[1]
     endpoint.url = f"https://localhost:{port}" if tls is not None else f"http://127.0.0.1:{port}"
     try:

@@ -166,9 +166,9 @@ class DeadlineExceeded(GateError):
 
     code = Code.DEADLINE_EXCEEDED
 
-    def __init__(self, seconds: float) -> None:
-        """``seconds`` is the budget the call had."""
-        text = f"no answer within {seconds:.3g} s" if seconds > 0 else "the deadline leaves no time to answer"
+    def __init__(self, seconds: float, awaited: str = "answer") -> None:
+        """``seconds`` is the budget that ``awaited`` had."""
+        text = f"no {awaited} within {seconds:.3g} s" if seconds > 0 else "the deadline leaves no time to answer"
         super().__init__(ErrorReason.DEADLINE, text)
 
 

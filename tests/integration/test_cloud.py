@@ -84,14 +84,16 @@ class Gate:
 
 
 @asynccontextmanager
-async def gate(endpoint_url: str, **more: Any) -> AsyncIterator[Gate]:
+async def gate(
+    endpoint_url: str, *, secret_id: str = SECRET_ID, secret_key: str = SECRET_KEY, **more: Any
+) -> AsyncIterator[Gate]:
     settings = Settings(
         detector="tencentcloud",
         grpc_address="127.0.0.1:0",
         metrics_address="127.0.0.1:0",
         tencentcloud_endpoint=endpoint_url,
-        secret_id=SecretStr(SECRET_ID),
-        secret_key=SecretStr(SECRET_KEY),
+        secret_id=SecretStr(secret_id),
+        secret_key=SecretStr(secret_key),
         **more,
     )
     metrics = Metrics(CollectorRegistry())
@@ -132,7 +134,7 @@ async def test_documented_examples_give_the_contracts_verdicts(scheme: str, auth
     ca_file = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
     tls = server_tls(authority) if scheme == "https" else None
-    more = {"tencentcloud_ca_file": ca_file} if scheme == "https" else {}
+    more: dict[str, Any] = {"tencentcloud_ca_file": ca_file} if scheme == "https" else {}
     async with upstream(tls) as endpoint, gate(endpoint.url, **more) as served:
         for number, by_policy in EXPECTED.items():
             endpoint.exchange = answering(EXAMPLES[number])

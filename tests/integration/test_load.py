@@ -142,7 +142,8 @@ async def test_a_message_that_does_not_come_is_not_waited_for_long(monkeypatch: 
     async with running(app) as (channel, _):
         mute: Any = channel.stream_unary("/facequality.v1.FaceQualityService/CheckFaceQuality")
         started = time.monotonic()
-        assert (await failure(mute())).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        error = await failure(mute())
+        assert (error.code(), error.details()) == (grpc.StatusCode.DEADLINE_EXCEEDED, "no message within 0.2 s")
         assert time.monotonic() - started < 3
         assert sample(app, "facequality_in_flight_bytes") == 0
 
@@ -355,25 +356,14 @@ async def test_ten_thousand_mixed_calls_leave_balanced_books() -> None:
         assert outcomes.total() == 10_000
         assert outcomes["OK"] > 8500
         await until(lambda: sample(served.app, "facequality_in_flight_calls") == 0)
-        labels = dict(CHECK)
-        started = sample(served.app, "grpc_server_started_total", **labels)
-        registry = served.app.metrics.registry
-        handled = sum(
-            each.value
-            for family in registry.collect()
-            for each in family.samples
-            if each.name == HANDLED and _is_check(each.labels)
-        )
-        assert started == handled
+        samples = [each for family in served.app.metrics.registry.collect() for each in family.samples]
+        handled = sum(each.value for each in samples if each.name == HANDLED and CHECK.items() <= each.labels.items())
+        assert sample(served.app, "grpc_server_started_total", **CHECK) == handled
         # Cancelled on its way to the vendor, a request may have left and never come.
         assert 0 <= served.paid - endpoint.calls <= 10
         assert sizes[1] <= 1.2 * sizes[0]
         await until(lambda: len(asyncio.all_tasks()) <= before[0])
         assert descriptors() <= before[1] + 64
-
-
-def _is_check(labels: dict[str, str]) -> bool:
-    return labels["grpc_method"] == "CheckFaceQuality"
 
 
 async def test_of_two_replicas_one_stops_and_no_caller_notices() -> None:
@@ -387,7 +377,6 @@ async def test_of_two_replicas_one_stops_and_no_caller_notices() -> None:
             "TENCENTCLOUD_SECRET_KEY": endpoint.secret_key,
             "FACEQUALITY_TENCENTCLOUD_CONNECTIONS": "256",
             "FACEQUALITY_DRAIN_SECONDS": "0.5",
-            "FACEQUALITY_LOG_LEVEL": "info",
         }
         async with serving(**cloud) as one, serving(**cloud) as two:
             ports = [(await each.event("server.started"))["grpc_port"] for each in (one, two)]

@@ -26,18 +26,12 @@ REQUEST = pb.CheckFaceQualityRequest(image=PHOTO, policy="loose")
 
 
 @asynccontextmanager
-async def behind(scenario: dict[str, Any], monkeypatch: pytest.MonkeyPatch | None = None, **more: Any) -> Any:
+async def behind(scenario: dict[str, Any], **more: Any) -> Any:
     """A gate in front of an emulator with a script; what the script leaves is example 2."""
     script = Scenario.model_validate({**scenario, "rules": [*scenario.get("rules", []), {"action": {"example": 2}}]})
     with detectface_emulator(script, detector=RecordingDetector(EXAMPLE_2)) as endpoint:
-        monkeypatch = monkeypatch or pytest.MonkeyPatch()
-        monkeypatch.setattr("tests.integration.test_cloud.SECRET_ID", endpoint.secret_id)
-        monkeypatch.setattr("tests.integration.test_cloud.SECRET_KEY", endpoint.secret_key)
-        try:
-            async with gate(endpoint.url, **more) as served:
-                yield endpoint, served
-        finally:
-            monkeypatch.undo()
+        async with gate(endpoint.url, secret_id=endpoint.secret_id, secret_key=endpoint.secret_key, **more) as served:
+            yield endpoint, served
 
 
 def retries(served: Gate) -> float:

@@ -97,7 +97,7 @@ async def _only(context: Context) -> bytes:
         async with asyncio.timeout(READ_SECONDS):
             message: Any = await context.read()
     except TimeoutError as error:
-        raise DeadlineExceeded(READ_SECONDS) from error
+        raise DeadlineExceeded(READ_SECONDS, "message") from error
     if message is grpc.aio.EOF:
         # Also what is read of a call that was cancelled, or whose message is too large: gRPC knows that a moment later.
         for _ in range(3):
