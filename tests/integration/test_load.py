@@ -14,8 +14,10 @@ from typing import Any
 
 import grpc
 import pytest
+from facequality import cli
 from facequality.app import App
 from facequality.client import SERVICE_CONFIG, channel_options
+from facequality.detectors.tencentcloud.protocol import RequestBody
 from facequality.emulator.scenario import Scenario
 from facequality.errors import ErrorReason, UpstreamFault
 from facequality.metrics import Metrics
@@ -282,6 +284,38 @@ async def test_a_client_with_the_service_config_tries_again_with_a_large_photo()
         assert (await stub.CheckFaceQuality(distinct(1, 2_000_000))).verdict == verdict_pb2.VERDICT_ACCEPTED
         await healing
     assert sample(app, HANDLED, **CHECK, grpc_code="OK") == 1
+
+
+async def test_check_against_a_target_is_such_a_client() -> None:
+    """The command line uses what the README tells callers to use."""
+    app, detector = local()
+    detector.answer = UpstreamFault(ErrorReason.UPSTREAM_INTERNAL, "no", wait_seconds=0.3)
+
+    async def heal() -> None:
+        await until(lambda: sample(app, HANDLED, **CHECK, grpc_code="Unavailable") == 1)
+        detector.answer = EXAMPLE_2
+
+    async with running(app) as (_, ports), cli._checker(f"127.0.0.1:{ports.grpc}", 5) as checker:
+        healing = asyncio.ensure_future(heal())
+        assert (await checker.check(distinct(1))).verdict == verdict_pb2.VERDICT_ACCEPTED
+        await healing
+
+
+@pytest.mark.parametrize(("unsigned", "hashed"), [(False, 1), (True, 0)])
+async def test_a_photo_is_hashed_once_on_its_way(monkeypatch: pytest.MonkeyPatch, unsigned: bool, hashed: int) -> None:
+    """Sharing, the signature and a retry go by the same digest; without a signature over it by a faster one."""
+    real, calls = RequestBody.sha256, list[int]()
+
+    def counting(body: RequestBody) -> str:
+        calls.append(len(body))
+        return real(body)
+
+    monkeypatch.setattr(RequestBody, "sha256", counting)
+    script = {"rules": [{"match": {"calls": [1]}, "action": {"error": "InternalError"}}]}
+    async with behind(script, tencentcloud_unsigned_payload=unsigned) as (endpoint, served):
+        assert (await served.stub.CheckFaceQuality(distinct(1))).verdict == verdict_pb2.VERDICT_ACCEPTED
+        assert endpoint.calls == 2
+        assert len(calls) == hashed
 
 
 async def test_a_client_is_not_held_by_a_wait_that_is_too_long_for_a_retry() -> None:
