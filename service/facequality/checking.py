@@ -14,6 +14,7 @@ from grpc_status import rpc_status
 from facequality.detectors import deadline
 from facequality.errors import Code, ErrorReason, GateError
 from facequality.gate import Gate
+from facequality.rpc.messages import CheckMessage
 from facequality.rpc.server import MAX_RECEIVE_BYTES
 from facequality.rpc.translation import to_request, to_response
 from facequality.v1 import face_quality_service_pb2 as pb
@@ -54,7 +55,7 @@ class LocalChecker:
         """Judge one photo."""
         deadline.current.set(deadline.Deadline.after(self.timeout))
         try:
-            return to_response(await self.gate.check(to_request(request)))
+            return to_response(await self.gate.check(to_request(CheckMessage(request))))
         except GateError as error:
             raise CheckFailed(error.code.value, error.reason.value, error.message) from error
         except Exception as error:

@@ -12,6 +12,9 @@ from facequality.measure import MEASURES, QUALITY_MEASURES, Bound
 from facequality.model import Detection, Face, Finding, Judgement, Measure
 from facequality.policy import DOMINANT_MAX_PERCENT, FaceRule, Policy
 
+_A_FACE, _ONE_FACE = Bound(minimum=1), Bound(1, 1)
+_DOMINANT = Bound(maximum=DOMINANT_MAX_PERCENT)
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
@@ -43,14 +46,13 @@ def evaluate(policy: Policy, detection: Detection) -> Evaluation:
 
 
 def _count_findings(rule: FaceRule, ranked: list[Face]) -> tuple[Finding, ...]:
-    at_most = 1 if rule is FaceRule.EXACTLY_ONE else None
-    count = Bound(minimum=1, maximum=at_most).hold(Measure.FACE_COUNT, len(ranked))
+    count = (_ONE_FACE if rule is FaceRule.EXACTLY_ONE else _A_FACE).hold(Measure.FACE_COUNT, len(ranked))
     if rule is not FaceRule.DOMINANT or not ranked:
         return (count,)
     largest, *others = (face.box.area for face in ranked)
     # Two boxes without an area are as large as each other.
     share = 0.0 if not others else 100 * others[0] / largest if largest > 0 else 100.0
-    return (count, Bound(maximum=DOMINANT_MAX_PERCENT).hold(Measure.SECOND_FACE_AREA_PERCENT, share))
+    return (count, _DOMINANT.hold(Measure.SECOND_FACE_AREA_PERCENT, share))
 
 
 def _face_findings(policy: Policy, face: Face, detection: Detection) -> tuple[Finding, ...]:

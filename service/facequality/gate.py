@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from facequality.detector import Detector, DetectorInfo
 from facequality.evaluation import evaluate
-from facequality.image import ImageInfo, PhotoLimits, inspect
+from facequality.image import ImageInfo, inspect
 from facequality.measure import refusal
 from facequality.model import (
     Detection,
@@ -71,14 +71,12 @@ class Gate:
         policies: Callable[[], PolicySet],
         detector: Detector,
         *,
-        limits: PhotoLimits | None = None,
         uri_rules: UriRules | None = None,
         observers: tuple[CheckObserver, ...] = (),
     ) -> None:
         """``policies`` gives the snapshot of the moment; ``observers`` see each finished check."""
         self._policies = policies
         self._detector = detector
-        self._limits = limits or PhotoLimits()
         self._uri_rules = uri_rules or UriRules()
         self._observers = observers
 
@@ -106,23 +104,25 @@ class Gate:
         findings: tuple[Finding, ...] = ()
         image: ImageInfo | None = None
         if isinstance(request.photo, PhotoBytes):
-            inspection = inspect(request.photo.data, self._limits)
+            inspection = inspect(request.photo.data)
             image, findings = inspection.info, inspection.findings
         else:
             check_uri(request.photo.uri, self._uri_rules)
-        result = CheckResult(Judgement.of(findings), policy, self._detector.info, image)
-        if result.judgement.reasons:
-            return result
+        detector = self._detector.info
+        if any(finding.rejects for finding in findings):
+            return CheckResult(Judgement.of(findings), policy, detector, image)
         # One call serves both policies: it asks for what either needs.
         options = _options(request.options, policy)
         answer = await self._detector.detect(request.photo, _options(options, shadow) if shadow else options)
         if isinstance(answer, PhotoRefused):
-            return replace(result, judgement=Judgement.of((*findings, refusal(answer.reason))), answer=answer)
+            return CheckResult(Judgement.of((*findings, refusal(answer.reason))), policy, detector, image, answer)
         evaluation = evaluate(policy, answer)
-        return replace(
-            result,
-            judgement=Judgement.of(findings + evaluation.findings),
-            answer=answer,
+        return CheckResult(
+            Judgement.of(findings + evaluation.findings),
+            policy,
+            detector,
+            image,
+            answer,
             judged_face=evaluation.judged_face,
             faces=evaluation.faces,
             shadow=_shadow(shadow, answer, findings) if shadow else None,
@@ -135,8 +135,10 @@ def _shadow(policy: Policy, answer: Detection, findings: tuple[Finding, ...]) ->
 
 def _options(asked: DetectOptions, policy: Policy) -> DetectOptions:
     """Add what the policy needs to what the caller asked for."""
-    return replace(
-        asked,
-        max_face_num=max(asked.max_face_num, policy.face_rule.faces_needed),
-        need_face_attributes=asked.need_face_attributes or policy.needs_attributes,
+    return DetectOptions(
+        max(asked.max_face_num, policy.face_rule.faces_needed),
+        asked.min_face_size,
+        asked.face_model_version,
+        asked.need_rotate_detection,
+        asked.need_face_attributes or policy.needs_attributes,
     )

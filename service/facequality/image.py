@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import IO, cast
 
 from PIL import Image
 
@@ -35,19 +36,11 @@ class ImageInfo:
     height: int
 
 
-@dataclass(frozen=True, slots=True)
-class PhotoLimits:
-    """DetectFace's limits: bytes and px, all inclusive."""
-
-    max_bytes: int = 3_932_160
-    """5 MiB of base64 are 5 * 1024 * 1024 * 3 / 4 raw bytes."""
-    max_long_side_jpeg: int = 4000
-    max_long_side_other: int = 2000
-    min_short_side: int = 64
-
-    def max_long_side(self, image_format: Format) -> int:
-        """Longest side allowed for a format, px."""
-        return self.max_long_side_jpeg if image_format is Format.JPEG else self.max_long_side_other
+MAX_BYTES = 3_932_160
+"""5 MiB of base64 are 5 * 1024 * 1024 * 3 / 4 raw bytes."""
+_SIZE = Bound(maximum=MAX_BYTES)
+_LONG_SIDE = {Format.JPEG: Bound(maximum=4000), Format.PNG: Bound(maximum=2000), Format.BMP: Bound(maximum=2000)}
+_SHORT_SIDE = Bound(minimum=64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +72,13 @@ _OTHER_FORMATS: tuple[tuple[int, tuple[bytes, ...]], ...] = (
 )
 
 
-def inspect(data: bytes, limits: PhotoLimits) -> Inspection:
+_LONGEST_SIGNATURE = 16
+_FORMATS = tuple(Format)
+
+
+def inspect(data: bytes | memoryview) -> Inspection:
     """Hold a photo's header against the limits. Never raises: whatever the bytes are, the answer is findings."""
-    size = Bound(maximum=limits.max_bytes).hold(Measure.IMAGE_BYTES, len(data))
+    size = _SIZE.hold(Measure.IMAGE_BYTES, len(data))
     if size.rejects:
         return Inspection(None, (size,))
     try:
@@ -89,35 +86,45 @@ def inspect(data: bytes, limits: PhotoLimits) -> Inspection:
     except BOMB:
         return Inspection(None, (size, refusal(Reason.IMAGE_RESOLUTION_TOO_HIGH)))
     except Exception:  # noqa: BLE001 - whatever hostile bytes make a parser raise, they are no photo
-        is_image = any(data.startswith(signatures, offset) for offset, signatures in _OTHER_FORMATS)
+        start = bytes(data[:_LONGEST_SIGNATURE])
+        is_image = any(start.startswith(signatures, offset) for offset, signatures in _OTHER_FORMATS)
         reason = Reason.IMAGE_FORMAT_UNSUPPORTED if is_image else Reason.IMAGE_UNDECODABLE
         return Inspection(None, (size, refusal(reason)))
-    long_side = Bound(maximum=limits.max_long_side(info.format))
-    short_side = Bound(minimum=limits.min_short_side)
-    return Inspection(
-        info,
-        (
-            size,
-            long_side.hold(Measure.IMAGE_LONG_SIDE, max(info.width, info.height)),
-            short_side.hold(Measure.IMAGE_SHORT_SIDE, min(info.width, info.height)),
-        ),
-    )
+    long_side = _LONG_SIDE[info.format].hold(Measure.IMAGE_LONG_SIDE, max(info.width, info.height))
+    short_side = _SHORT_SIDE.hold(Measure.IMAGE_SHORT_SIDE, min(info.width, info.height))
+    return Inspection(info, (size, long_side, short_side))
 
 
-class _Header(io.BytesIO):
-    """A photo's bytes that can be read in a bounded number of pieces."""
+class _Header:
+    """A photo's bytes as the part of a file's interface that Pillow uses, without a copy; read in a bounded number of pieces."""
 
-    _reads = 0
+    __slots__ = ("_data", "_position", "_reads")
 
-    def read(self, size: int | None = -1, /) -> bytes:
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._data = data
+        self._position = 0
+        self._reads = 0
+
+    def read(self, size: int = -1, /) -> bytes:
         self._reads += 1
         if self._reads > MAX_HEADER_READS:
             raise OSError("the header has too many pieces")
-        return super().read(size)
+        start = self._position
+        piece = self._data[start : start + size if size >= 0 else None]
+        self._position = start + len(piece)
+        return bytes(piece)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        origin = (0, self._position, len(self._data))[whence]
+        self._position = max(0, origin + offset)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
 
 
-def _read_header(data: bytes) -> ImageInfo:
-    with Image.open(_Header(data), formats=tuple(Format)) as image:
+def _read_header(data: bytes | memoryview) -> ImageInfo:
+    with Image.open(cast("IO[bytes]", _Header(data)), formats=_FORMATS) as image:
         # A phone's JPEG with a second picture in it (MPO) opens through the JPEG plugin under its own name.
         name = "JPEG" if image.format == "MPO" else image.format
         return ImageInfo(Format(name or ""), len(data), image.width, image.height)

@@ -204,9 +204,9 @@ class PhotoRefused:
 
 @dataclass(frozen=True, slots=True)
 class PhotoBytes:
-    """A photo as its encoded bytes."""
+    """A photo as its encoded bytes, or a view of them where they lie in a larger message."""
 
-    data: bytes = field(repr=False)
+    data: bytes | memoryview = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +272,6 @@ class Judgement:
     @classmethod
     def of(cls, findings: tuple[Finding, ...]) -> Judgement:
         """Reject if any blocking finding does not pass; every such finding's reason once, most significant first."""
-        reasons = by_significance({f.reason for f in findings if f.rejects and f.reason is not None})
-        verdict = Verdict.REJECTED if any(f.rejects for f in findings) else Verdict.ACCEPTED
-        return cls(verdict, reasons, findings)
+        rejecting = [finding for finding in findings if finding.rejects]
+        reasons = by_significance({finding.reason for finding in rejecting if finding.reason is not None})
+        return cls(Verdict.REJECTED if rejecting else Verdict.ACCEPTED, reasons, findings)

@@ -47,6 +47,9 @@ class Policy:
     revision: str = field(init=False)
     """First 12 hex digits of the SHA-256 of what it judges by: bounds, rule on faces, advisory measures."""
 
+    needs_attributes: bool = field(init=False)
+    """Whether DetectFace must return attributes, which makes it slower."""
+
     def __post_init__(self) -> None:
         """Refuse bounds that mean nothing; freeze the rest."""
         for measure, bound in self.bounds.items():
@@ -56,11 +59,7 @@ class Policy:
         ordered = {measure: self.bounds[measure] for measure in FACE_MEASURES if measure in self.bounds}
         object.__setattr__(self, "bounds", MappingProxyType(ordered))
         object.__setattr__(self, "revision", self._digest())
-
-    @property
-    def needs_attributes(self) -> bool:
-        """Whether DetectFace must return attributes, which makes it slower."""
-        return any(MEASURES[measure].needs_attributes for measure in self.bounds)
+        object.__setattr__(self, "needs_attributes", any(MEASURES[measure].needs_attributes for measure in ordered))
 
     def unavailable(self, given: frozenset[Measure]) -> tuple[Measure, ...]:
         """Name the measures that this policy bounds but that a detector giving these ones never gives."""

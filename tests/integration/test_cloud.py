@@ -20,7 +20,7 @@ from facequality.detectors.tencentcloud.credentials import FileCredentials
 from facequality.detectors.tencentcloud.signature import Credential
 from facequality.detectors.transport import HttpClient, HttpOptions
 from facequality.errors import ErrorReason, GateError, OperatorFault, Retry
-from facequality.image import PhotoLimits
+from facequality.image import MAX_BYTES
 from facequality.metrics import Metrics
 from facequality.model import Detection, DetectOptions, PhotoBytes, PhotoRefused, PhotoUri
 from facequality.parts import build_detector
@@ -41,7 +41,7 @@ KEY = Credential(SECRET_ID, SECRET_KEY)
 R = ErrorReason
 
 
-def large_jpeg(size: int = PhotoLimits().max_bytes) -> bytes:
+def large_jpeg(size: int = MAX_BYTES) -> bytes:
     """A sound JPEG of an exact size: trailing bytes are ignored."""
     return PORTRAIT + b"\x00" * (size - len(PORTRAIT))
 
@@ -209,7 +209,7 @@ async def test_the_largest_photo_goes_through_and_one_byte_more_does_not(endpoin
         request.verify()
         assert len(str(request.document["Image"])) == 5 * 1024 * 1024
         assert "transfer-encoding" not in request.headers
-        refused = await served.check("loose", large_jpeg(PhotoLimits().max_bytes + 1))
+        refused = await served.check("loose", large_jpeg(MAX_BYTES + 1))
         assert [verdict_pb2.Reason.Name(r) for r in refused.reasons] == ["REASON_IMAGE_TOO_LARGE"]
         assert served.paid == len(endpoint.received) == 1
 

@@ -12,7 +12,7 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from facequality.detectors.download import MAX_REDIRECTS, DownloadingDetector
 from facequality.errors import ErrorReason, GateError
-from facequality.image import PhotoLimits
+from facequality.image import MAX_BYTES
 from facequality.model import Detection, DetectOptions, PhotoBytes, PhotoRefused, PhotoUri, Reason
 from facequality.photo_uri import IpAddress, UriRules
 
@@ -177,7 +177,7 @@ async def test_no_photo_at_the_address_is_an_error(host: Upstream, status: str) 
     [
         (b"<html>log in</html>", Reason.IMAGE_UNDECODABLE),
         (b"GIF89a" + b"\x00" * 40, Reason.IMAGE_FORMAT_UNSUPPORTED),
-        (b"\x00" * (PhotoLimits().max_bytes + 1), Reason.IMAGE_TOO_LARGE),
+        (b"\x00" * (MAX_BYTES + 1), Reason.IMAGE_TOO_LARGE),
         (photos.encode(photos.cat().resize((2001, 100))), Reason.IMAGE_RESOLUTION_TOO_HIGH),
     ],
 )

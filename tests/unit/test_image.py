@@ -9,7 +9,7 @@ import zlib
 
 import pytest
 from facequality import image
-from facequality.image import Format, Inspection, PhotoLimits, inspect
+from facequality.image import Format, Inspection, inspect
 from facequality.model import Judgement, Reason, Verdict
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +17,6 @@ from PIL import Image
 
 from tests.photos import encode
 
-LIMITS = PhotoLimits()
 R = Reason
 
 
@@ -66,15 +65,15 @@ def png_claiming(width: int, height: int) -> bytes:
 )
 def test_limits_are_the_vendors(data: bytes, expected: tuple[Reason, ...]) -> None:
     """Each limit, at its edge and beyond."""
-    assert reasons(inspect(data, LIMITS)) == expected
+    assert reasons(inspect(data)) == expected
 
 
 def test_the_largest_photo_is_5_mib_of_base64() -> None:
     """3,932,160 bytes pass, one more does not, and is not even opened."""
     photo = blank(64, 64, "JPEG")
     fits = photo + b"\x00" * (3_932_160 - len(photo))
-    assert reasons(inspect(fits, LIMITS)) == ()
-    over = inspect(fits + b"\x00", LIMITS)
+    assert reasons(inspect(fits)) == ()
+    over = inspect(fits + b"\x00")
     assert reasons(over) == (R.IMAGE_TOO_LARGE,)
     assert over.info is None
 
@@ -85,7 +84,7 @@ def test_the_largest_photo_is_5_mib_of_base64() -> None:
 )
 def test_every_kind_of_pixel_tells_its_size(mode: str, image_format: str) -> None:
     """CMYK, grey, 16 bits, palette, alpha, bilevel."""
-    info = inspect(blank(100, 80, image_format, mode), LIMITS).info
+    info = inspect(blank(100, 80, image_format, mode)).info
     assert info is not None
     assert (info.format, info.width, info.height) == (Format(image_format), 100, 80)
 
@@ -108,14 +107,14 @@ def test_a_header_of_countless_pieces_is_refused_early(pieces: bytes) -> None:
     reads = 0
 
     class Counting(image._Header):
-        def read(self, size: int | None = -1, /) -> bytes:
+        def read(self, size: int = -1, /) -> bytes:
             nonlocal reads
             reads += 1
             return super().read(size)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(image, "_Header", Counting)
-        assert reasons(inspect(pieces, LIMITS)) == (R.IMAGE_UNDECODABLE,)
+        assert reasons(inspect(pieces)) == (R.IMAGE_UNDECODABLE,)
     assert reads <= image.MAX_HEADER_READS + 20
 
 
@@ -124,7 +123,7 @@ def test_a_photo_with_much_metadata_is_read() -> None:
     exif = Image.Exif()
     exif[0x010E] = "x" * 60_000
     photo = blank(100, 100, "JPEG", icc_profile=b"\x00" * 1_500_000, exif=exif, comment=b"c" * 1000)
-    assert reasons(inspect(photo, LIMITS)) == ()
+    assert reasons(inspect(photo)) == ()
 
 
 def test_a_phones_two_picture_jpeg_is_a_jpeg() -> None:
@@ -132,7 +131,7 @@ def test_a_phones_two_picture_jpeg_is_a_jpeg() -> None:
     stream = io.BytesIO()
     first, second = Image.new("RGB", (100, 80)), Image.new("RGB", (100, 80), "red")
     first.save(stream, "MPO", save_all=True, append_images=[second])
-    info = inspect(stream.getvalue(), LIMITS).info
+    info = inspect(stream.getvalue()).info
     assert info is not None
     assert info.format is Format.JPEG
 
@@ -140,7 +139,7 @@ def test_a_phones_two_picture_jpeg_is_a_jpeg() -> None:
 def test_the_name_does_not_matter() -> None:
     """A GIF is a GIF whatever it is called: the format is told by content alone."""
     gif = blank(100, 100, "GIF", "P")
-    finding = inspect(gif, LIMITS).findings[-1]
+    finding = inspect(gif).findings[-1]
     assert finding.observed == 0
     assert finding.minimum == 1
 
@@ -148,7 +147,7 @@ def test_the_name_does_not_matter() -> None:
 @given(st.binary(max_size=400))
 def test_any_bytes_give_a_verdict(data: bytes) -> None:
     """Inspection never raises."""
-    assert Judgement.of(inspect(data, LIMITS).findings).verdict is Verdict.REJECTED
+    assert Judgement.of(inspect(data).findings).verdict is Verdict.REJECTED
 
 
 @given(st.sampled_from(["JPEG", "PNG", "BMP"]), st.data())
@@ -158,7 +157,7 @@ def test_any_mutation_of_a_photo_gives_findings(image_format: str, data: st.Data
     for _ in range(data.draw(st.integers(1, 8))):
         photo[data.draw(st.integers(0, min(len(photo) - 1, 200)))] = data.draw(st.integers(0, 255))
     end = data.draw(st.integers(0, len(photo)))
-    assert inspect(bytes(photo[:end]), LIMITS).findings
+    assert inspect(bytes(photo[:end])).findings
 
 
 def test_ten_thousand_mutated_headers_give_findings() -> None:
@@ -170,4 +169,4 @@ def test_ten_thousand_mutated_headers_give_findings() -> None:
         for _ in range(seeded.randint(1, 12)):
             photo[seeded.randrange(min(len(photo), 300))] = seeded.randrange(256)
         cut = seeded.randint(0, len(photo)) if seeded.random() < 0.3 else len(photo)
-        assert inspect(bytes(photo[:cut]), LIMITS).findings
+        assert inspect(bytes(photo[:cut])).findings

@@ -11,11 +11,7 @@ class DetectorDecorator:
     def __init__(self, inner: Detector) -> None:
         """Wrap a detector."""
         self._inner = inner
-
-    @property
-    def info(self) -> DetectorInfo:
-        """The inner detector's."""
-        return self._inner.info
+        self.info: DetectorInfo = inner.info
 
     async def aclose(self) -> None:
         """Close the inner detector."""

@@ -15,7 +15,7 @@ from facequality.detector import Detector
 from facequality.detectors.decorator import DetectorDecorator
 from facequality.detectors.transport import AnswerTooLarge, BadAnswer, HttpAnswer, HttpClient, HttpFailure, HttpOptions, Resolver
 from facequality.errors import ErrorReason, PhotoDownloadFailed, Retry
-from facequality.image import PhotoLimits, inspect
+from facequality.image import MAX_BYTES, inspect
 from facequality.model import Detection, DetectOptions, Judgement, Photo, PhotoBytes, PhotoRefused, PhotoUri
 from facequality.photo_uri import IpAddress, UriRules, check_uri, is_public
 
@@ -33,7 +33,6 @@ class DownloadingDetector(DetectorDecorator):
         inner: Detector,
         *,
         rules: UriRules | None = None,
-        limits: PhotoLimits | None = None,
         resolver: Resolver | None = None,
         is_allowed: Callable[[IpAddress], bool] = is_public,
         seconds: float = SECONDS,
@@ -41,7 +40,6 @@ class DownloadingDetector(DetectorDecorator):
         """``is_allowed`` judges each address that a host name resolves to."""
         super().__init__(inner)
         self._rules = rules or UriRules()
-        self._limits = limits or PhotoLimits()
         self._seconds = seconds
         self._is_allowed = is_allowed
         self._resolver = resolver
@@ -56,7 +54,7 @@ class DownloadingDetector(DetectorDecorator):
         """
         if isinstance(photo, PhotoUri):
             photo = PhotoBytes(await self._download(photo.uri))
-            reasons = Judgement.of(inspect(photo.data, self._limits).findings).reasons
+            reasons = Judgement.of(inspect(photo.data).findings).reasons
             if reasons:
                 return PhotoRefused(reasons[0])
         return await self._inner.detect(photo, options)
@@ -75,7 +73,7 @@ class DownloadingDetector(DetectorDecorator):
             raise _failed(f"the photo did not arrive within {self._seconds:g} s") from error
         except AnswerTooLarge:
             # One byte more than a photo may have is enough to say so.
-            return b"\x00" * (self._limits.max_bytes + 1)
+            return b"\x00" * (MAX_BYTES + 1)
         except (HttpFailure, BadAnswer) as error:
             raise _failed(f"the photo could not be downloaded: {error}") from error
 
@@ -104,7 +102,7 @@ class DownloadingDetector(DetectorDecorator):
             "Accept-Encoding": "identity",
             "User-Agent": f"face-quality-gate/{__version__}",
         }
-        return await self._http.request("GET", uri, headers, max_answer_bytes=self._limits.max_bytes)
+        return await self._http.request("GET", uri, headers, max_answer_bytes=MAX_BYTES)
 
 
 def _failed(text: str) -> PhotoDownloadFailed:

@@ -11,11 +11,10 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import httpx
@@ -154,16 +153,17 @@ class HttpClient:
         max_answer_bytes: int,
         progress: _Progress,
     ) -> HttpAnswer:
-        content = progress.watch(body) if body is not None else None
-        request = httpx.Request(method, url, headers=list(headers.items()), content=content)
-        # Else httpx looks for an encoding anew with each header that is read.
+        # Given a stream, httpx adds no headers of its own; without an encoding it looks for one with each header that is read.
+        stream = None if body is None else _Content(body, progress)
+        request = httpx.Request(method, url, headers=headers, stream=stream)
         request.headers.encoding = "ascii"
         response = await self._transport.handle_async_request(request)
         progress.answered = True
+        assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - an asynchronous transport's
         try:
-            read = await _read(response, max_answer_bytes)
+            read = await _read(response.stream, max_answer_bytes)
         finally:
-            await response.aclose()
+            await response.stream.aclose()
         return HttpAnswer(response.status_code, response.headers, read)
 
     async def aclose(self) -> None:
@@ -203,12 +203,10 @@ class _Progress:
         self._on_sent = on_sent
         self._replaced = False
 
-    async def watch(self, body: Callable[[], Iterable[bytes]]) -> AsyncIterator[bytes]:
-        """Yield a body; the transport pulls it only once a connection stands."""
+    def begin_body(self) -> None:
+        """The body begins to leave."""
         self.sent = True
         self._on_sent()
-        for chunk in body():
-            yield chunk
 
     def may_replace(self, error: Exception) -> bool:
         """Whether a kept connection had died; True once."""
@@ -220,7 +218,28 @@ class _Progress:
         return True
 
 
-_progress: ContextVar[_Progress | None] = ContextVar("facequality_exchange", default=None)
+class _Content(httpx.AsyncByteStream):
+    """A body, which the transport pulls only once a connection stands."""
+
+    def __init__(self, body: Callable[[], Iterable[bytes]], progress: _Progress) -> None:
+        self._body = body
+        self._progress = progress
+        self._chunks: Iterator[bytes] | None = None
+
+    # An asynchronous generator would do, but costs more than all that is done here.
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._chunks is None:
+            self._progress.begin_body()
+            self._chunks = iter(self._body())
+        for chunk in self._chunks:
+            return chunk
+        raise StopAsyncIteration
+
+
+_progress: ContextVar[_Progress] = ContextVar("facequality_exchange")
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -229,22 +248,18 @@ class _Connector(aiohttp.TCPConnector):
     def __init__(self, connect_seconds: float, **options: Any) -> None:
         super().__init__(**options)
         self._connect_seconds = connect_seconds
-        self._used: weakref.WeakSet[ResponseHandler] = weakref.WeakSet()
 
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:
-        connection = await super().connect(req, traces, timeout)
-        # Unsolicited bytes on an idle connection would be read as the answer to this request.
-        while (protocol := connection.protocol) is not None and protocol.should_close:
-            connection.close()
+        while True:
+            _progress.get().reused = True
             connection = await super().connect(req, traces, timeout)
-        progress = _progress.get()
-        if protocol is not None:
-            if progress is not None:
-                progress.reused = protocol in self._used
-            self._used.add(protocol)
-        return connection
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            # Unsolicited bytes on an idle connection would be read as the answer to this request.
+            connection.close()
 
     async def _create_connection(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> ResponseHandler:
+        _progress.get().reused = False
         try:
             async with asyncio.timeout(self._connect_seconds):
                 return await super()._create_connection(req, traces, timeout)
@@ -252,10 +267,9 @@ class _Connector(aiohttp.TCPConnector):
             raise aiohttp.ConnectionTimeoutError from error
 
 
-async def _read(response: httpx.Response, limit: int) -> bytes:
+async def _read(stream: httpx.AsyncByteStream, limit: int) -> bytes:
     content = bytearray()
-    assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - an asynchronous transport's
-    async for chunk in response.stream:
+    async for chunk in stream:
         content += chunk
         if len(content) > limit:
             raise AnswerTooLarge(f"the answer is larger than {limit} bytes")

@@ -10,7 +10,7 @@ from typing import Any
 
 from facequality.detector import Detector
 from facequality.errors import ErrorReason, GateError
-from facequality.image import PhotoLimits, inspect
+from facequality.image import inspect
 from facequality.model import (
     ATTRIBUTE_FACES,
     QUALITY_FACES,
@@ -151,7 +151,7 @@ def _photo(given: Mapping[str, Any]) -> Photo:
         data = base64.b64decode(image, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ApiError("FailedOperation.ImageDecodeFailed") from error
-    reasons = Judgement.of(inspect(data, PhotoLimits()).findings).reasons
+    reasons = Judgement.of(inspect(data).findings).reasons
     if reasons:
         raise ApiError(CODES[reasons[0]])
     return PhotoBytes(data)

@@ -141,7 +141,7 @@ class Emulator:
                 raise ApiError(limit.code)
             await self._limiter.acquire()
         parameters = await asyncio.to_thread(read, action, version, given)
-        image = parameters.photo.data if isinstance(parameters.photo, PhotoBytes) else None
+        image = bytes(parameters.photo.data) if isinstance(parameters.photo, PhotoBytes) else None
         url = parameters.photo.uri if isinstance(parameters.photo, PhotoUri) else None
         # A source of its own per call: what one draws does not depend on how calls overlap.
         source = random.Random(f"{self._scenario.seed}:{call}")

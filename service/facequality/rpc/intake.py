@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import grpc
@@ -29,10 +29,16 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
     has asked for in its flow-control window. Health is never refused: a busy gate is not a dead one.
     """
 
-    def __init__(self, admission: Admission, deadline_seconds: float) -> None:
-        """``deadline_seconds``: budget of a call without a deadline, and upper bound of one with."""
+    def __init__(
+        self, admission: Admission, deadline_seconds: float, parsers: Mapping[str, Callable[[bytes], Any]] | None = None
+    ) -> None:
+        """``deadline_seconds``: budget of a call without a deadline, and upper bound of one with.
+
+        ``parsers``, by path, read messages in another way than the handler would.
+        """
         self._admission = admission
         self._deadline_seconds = deadline_seconds
+        self._parsers = parsers or {}
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -43,7 +49,8 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
             return handler
         if Method.of(handler_call_details.method).is_quiet:
             return handler
-        admitted = self._admitted(handler, handler.request_deserializer)
+        parse = self._parsers.get(handler_call_details.method, handler.request_deserializer)
+        admitted = self._admitted(handler, parse)
         return grpc.stream_unary_rpc_method_handler(admitted, None, handler.response_serializer)
 
     def _admitted(self, handler: Handler, parse: Callable[[bytes], Any]) -> Callable[..., Any]:

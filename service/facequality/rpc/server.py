@@ -10,12 +10,14 @@ from facequality.admission import Admission
 from facequality.metrics import Metrics
 from facequality.rpc.intake import AdmissionInterceptor, ParsingInterceptor
 from facequality.rpc.interceptors import AccessLog, CallInterceptor, CallMetrics, InFlight
+from facequality.rpc.messages import CheckMessage
 from facequality.rpc.servicer import FaceQualityServicer
 from facequality.settings import Settings
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 
 SERVICE = pb.DESCRIPTOR.services_by_name["FaceQualityService"]
+_CHECK = f"/{SERVICE.full_name}/CheckFaceQuality"
 READINESS = ("", SERVICE.full_name)
 """Health names that drop on SIGTERM. They never depend on the vendor."""
 LIVENESS = "liveness"
@@ -62,7 +64,7 @@ def build_server(
         interceptors=[
             CallInterceptor(CallMetrics(metrics), in_flight, AccessLog()),
             ParsingInterceptor(),
-            AdmissionInterceptor(admission, settings.deadline_seconds),
+            AdmissionInterceptor(admission, settings.deadline_seconds, {_CHECK: CheckMessage.parse}),
         ],
         options=(*_OPTIONS, *_ageing(settings)),
     )

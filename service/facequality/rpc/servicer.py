@@ -9,6 +9,7 @@ import grpc
 from facequality.gate import Gate
 from facequality.guidance import negotiate
 from facequality.reload import PolicyStore
+from facequality.rpc.messages import CheckMessage
 from facequality.rpc.translation import to_policy, to_reload_failure, to_request, to_response
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
@@ -24,10 +25,10 @@ class FaceQualityServicer(pb_grpc.FaceQualityServiceServicer):
         self._gate = gate
         self._store = store
 
-    async def CheckFaceQuality(self, request: pb.CheckFaceQualityRequest, context: Context) -> pb.CheckFaceQualityResponse:
+    async def CheckFaceQuality(self, request: CheckMessage, context: Context) -> pb.CheckFaceQualityResponse:
         """Judge one photo."""
         check = to_request(request)
-        # The message holds a copy of the photo.
+        # Only the check holds the photo.
         del request
         metadata = dict(context.invocation_metadata() or ())
         language = negotiate(str(metadata.get("accept-language", "")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from google.protobuf import timestamp_pb2
 
@@ -15,35 +15,38 @@ from facequality.gate import CheckRequest, CheckResult
 from facequality.guidance import ENGLISH, Sentences, sentence
 from facequality.policy import Policy, PolicySet
 from facequality.reload import ReloadFailure
-from facequality.v1 import detection_pb2, face_quality_service_pb2, policy_pb2, verdict_pb2
+from facequality.rpc.messages import CheckMessage
+from facequality.v1 import face_quality_service_pb2, policy_pb2, verdict_pb2
 
 MAX_FACE_NUM = 120
 MIN_FACE_SIZES = (20, 34)
 FACE_MODEL_VERSIONS = ("2.0", "3.0")
 
-# Enum values are given by their names, which the gate's enums share with the contract's.
+_Fields: TypeAlias = dict[str, Any]
+"""A message's fields; None: absent."""
 
 
-def to_request(message: face_quality_service_pb2.CheckFaceQualityRequest) -> CheckRequest:
+def to_request(message: CheckMessage) -> CheckRequest:
     """Translate a request.
 
     Raises:
         InvalidRequest: there is no photo, or an option is out of its range.
     """
-    return CheckRequest(_photo(message), message.policy, _options(message.options))
+    return CheckRequest(_photo(message), message.fields.policy, _options(message.fields.options))
 
 
-def _photo(message: face_quality_service_pb2.CheckFaceQualityRequest) -> model.Photo:
-    kind = message.WhichOneof("photo")
-    if kind is None:
-        raise InvalidRequest.field(ErrorReason.PARAMETER_MISSING, "photo", "give the photo as image (bytes) or uri")
-    if kind == "image":
-        if not message.image:
+def _photo(message: CheckMessage) -> model.Photo:
+    fields = message.fields
+    image = fields.image if fields.HasField("image") else message.image
+    if image is not None:
+        if not image:
             raise InvalidRequest.field(ErrorReason.IMAGE_EMPTY, "image", "has no bytes")
-        return model.PhotoBytes(message.image)
-    if not message.uri:
+        return model.PhotoBytes(image)
+    if not fields.HasField("uri"):
+        raise InvalidRequest.field(ErrorReason.PARAMETER_MISSING, "photo", "give the photo as image (bytes) or uri")
+    if not fields.uri:
         raise InvalidRequest.field(ErrorReason.URL_INVALID, "uri", "is empty")
-    return model.PhotoUri(message.uri)
+    return model.PhotoUri(fields.uri)
 
 
 def _options(message: face_quality_service_pb2.DetectOptions) -> model.DetectOptions:
@@ -65,23 +68,17 @@ def _options(message: face_quality_service_pb2.DetectOptions) -> model.DetectOpt
 def to_response(result: CheckResult, language: str = ENGLISH) -> face_quality_service_pb2.CheckFaceQualityResponse:
     """Translate a check's result, with guidance in one of guidance.LANGUAGES."""
     answer, words = result.answer, _Words(language, result.policy.guidance)
-    response = face_quality_service_pb2.CheckFaceQualityResponse(
-        verdict=f"VERDICT_{result.judgement.verdict.name}",
-        reasons=[f"REASON_{reason.name}" for reason in result.judgement.reasons],
-        findings=words.findings(result.judgement.findings),
+    return face_quality_service_pb2.CheckFaceQualityResponse(
+        **_judgement(result.judgement, words),
+        detection=_detection(answer, result.faces, words) if isinstance(answer, model.Detection) else None,
         judged_face=result.judged_face,
         policy=result.policy.name,
         policy_revision=result.policy.revision,
-        detector=_detector(result.detector),
+        detector={"name": result.detector.name, "cloud_calibrated": result.detector.cloud_calibrated},
+        upstream_request_id=answer.request_id if answer is not None else None,
+        upstream_code=answer.upstream_code if isinstance(answer, model.PhotoRefused) else None,
         cached=answer is not None and answer.cached,
     )
-    if isinstance(answer, model.Detection):
-        response.detection.CopyFrom(_detection(answer, result.faces, words))
-        response.upstream_request_id = answer.request_id
-    elif answer is not None:
-        response.upstream_request_id = answer.request_id
-        response.upstream_code = answer.upstream_code
-    return response
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +87,12 @@ class _Words:
 
     language: str
     overrides: Sentences
-    written: dict[int, verdict_pb2.Finding] = field(default_factory=dict)
+    written: dict[int, _Fields] = field(default_factory=dict)
 
     def of(self, reason: model.Reason) -> str:
         return sentence(reason, self.language, self.overrides)
 
-    def findings(self, findings: tuple[model.Finding, ...]) -> list[verdict_pb2.Finding]:
+    def findings(self, findings: tuple[model.Finding, ...]) -> list[_Fields]:
         """Write findings; the judged face's stand in two places."""
         return [self.written.get(id(each)) or self.written.setdefault(id(each), _finding(each, self)) for each in findings]
 
@@ -134,92 +131,86 @@ def to_policy(policy: Policy, served: PolicySet, detector: DetectorInfo) -> poli
     )
 
 
-def _detector(info: DetectorInfo) -> face_quality_service_pb2.DetectorInfo:
-    return face_quality_service_pb2.DetectorInfo(name=info.name, cloud_calibrated=info.cloud_calibrated)
+# What nests is given as dictionaries, which protobuf fills in where they belong; a message would be serialised and parsed to get
+# there. Enum values are given as numbers: a name is looked up far more slowly, and findings are many.
+_VERDICTS = {verdict: verdict_pb2.Verdict.Value(f"VERDICT_{verdict.name}") for verdict in model.Verdict}
+_MEASURES = {measure: verdict_pb2.Measure.Value(f"MEASURE_{measure.name}") for measure in model.Measure}
+_STATUSES = {status: verdict_pb2.FindingStatus.Value(f"FINDING_STATUS_{status.name}") for status in model.FindingStatus}
+_REASONS = {reason: verdict_pb2.Reason.Value(f"REASON_{reason.name}") for reason in model.Reason}
 
 
-# A name is looked up far more slowly than a number, and findings are many.
-_MEASURES: dict[model.Measure, Any] = {measure: verdict_pb2.Measure.Value(f"MEASURE_{measure.name}") for measure in model.Measure}
-_STATUSES: dict[model.FindingStatus, Any] = {
-    status: verdict_pb2.FindingStatus.Value(f"FINDING_STATUS_{status.name}") for status in model.FindingStatus
-}
-_REASONS: dict[model.Reason, Any] = {reason: verdict_pb2.Reason.Value(f"REASON_{reason.name}") for reason in model.Reason}
+def _judgement(judgement: model.Judgement, words: _Words) -> _Fields:
+    return {
+        "verdict": _VERDICTS[judgement.verdict],
+        "reasons": [_REASONS[reason] for reason in judgement.reasons],
+        "findings": words.findings(judgement.findings),
+    }
 
 
-def _finding(finding: model.Finding, words: _Words) -> verdict_pb2.Finding:
-    return verdict_pb2.Finding(
-        measure=_MEASURES[finding.measure],
-        observed=finding.observed,
-        min=finding.minimum,
-        max=finding.maximum,
-        margin=finding.margin,
-        status=_STATUSES[finding.status],
-        blocking=finding.blocking,
-        reason=_REASONS[finding.reason] if finding.reason is not None else None,
-        guidance=words.of(finding.reason) if finding.reason is not None else None,
-    )
+def _finding(finding: model.Finding, words: _Words) -> _Fields:
+    return {
+        "measure": _MEASURES[finding.measure],
+        "observed": finding.observed,
+        "min": finding.minimum,
+        "max": finding.maximum,
+        "margin": finding.margin,
+        "status": _STATUSES[finding.status],
+        "blocking": finding.blocking,
+        "reason": _REASONS[finding.reason] if finding.reason is not None else None,
+        "guidance": words.of(finding.reason) if finding.reason is not None else None,
+    }
 
 
-def _judgement(judgement: model.Judgement, words: _Words) -> verdict_pb2.FaceJudgement:
-    return verdict_pb2.FaceJudgement(
-        verdict=f"VERDICT_{judgement.verdict.name}",
-        reasons=[f"REASON_{reason.name}" for reason in judgement.reasons],
-        findings=words.findings(judgement.findings),
-    )
+def _detection(detection: model.Detection, judgements: tuple[model.Judgement | None, ...], words: _Words) -> _Fields:
+    return {
+        "image_width": detection.image_width,
+        "image_height": detection.image_height,
+        "faces": [_face(face, judged, words) for face, judged in zip(detection.faces, judgements, strict=True)],
+        "face_model_version": detection.face_model_version,
+        "request_id": detection.request_id,
+    }
 
 
-def _detection(
-    detection: model.Detection, judgements: tuple[model.Judgement | None, ...], words: _Words
-) -> detection_pb2.Detection:
-    return detection_pb2.Detection(
-        image_width=detection.image_width,
-        image_height=detection.image_height,
-        faces=[_face(face, judged, words) for face, judged in zip(detection.faces, judgements, strict=True)],
-        face_model_version=detection.face_model_version,
-        request_id=detection.request_id,
-    )
-
-
-def _face(face: model.Face, judgement: model.Judgement | None, words: _Words) -> detection_pb2.Face:
+def _face(face: model.Face, judgement: model.Judgement | None, words: _Words) -> _Fields:
     box = face.box
-    return detection_pb2.Face(
-        box=detection_pb2.BoundingBox(x=box.x, y=box.y, width=box.width, height=box.height),
-        quality=_quality(face.quality) if face.quality is not None else None,
-        attributes=_attributes(face.attributes) if face.attributes is not None else None,
-        judgement=_judgement(judgement, words) if judgement is not None else None,
-    )
+    return {
+        "box": {"x": box.x, "y": box.y, "width": box.width, "height": box.height},
+        "quality": _quality(face.quality) if face.quality is not None else None,
+        "attributes": _attributes(face.attributes) if face.attributes is not None else None,
+        "judgement": _judgement(judgement, words) if judgement is not None else None,
+    }
 
 
-def _quality(quality: model.FaceQuality) -> detection_pb2.FaceQuality:
+def _quality(quality: model.FaceQuality) -> _Fields:
     parts = quality.completeness
-    return detection_pb2.FaceQuality(
-        score=quality.score,
-        sharpness=quality.sharpness,
-        brightness=quality.brightness,
-        completeness=detection_pb2.Completeness(
-            eyebrow=parts.eyebrow,
-            eye=parts.eye,
-            nose=parts.nose,
-            cheek=parts.cheek,
-            mouth=parts.mouth,
-            chin=parts.chin,
-        ),
-    )
+    return {
+        "score": quality.score,
+        "sharpness": quality.sharpness,
+        "brightness": quality.brightness,
+        "completeness": {
+            "eyebrow": parts.eyebrow,
+            "eye": parts.eye,
+            "nose": parts.nose,
+            "cheek": parts.cheek,
+            "mouth": parts.mouth,
+            "chin": parts.chin,
+        },
+    }
 
 
-def _attributes(attributes: model.FaceAttributes) -> detection_pb2.FaceAttributes:
+def _attributes(attributes: model.FaceAttributes) -> _Fields:
     hair = attributes.hair
-    return detection_pb2.FaceAttributes(
-        gender=attributes.gender,
-        age=attributes.age,
-        expression=attributes.expression,
-        glass=attributes.glass,
-        pitch=attributes.pitch,
-        yaw=attributes.yaw,
-        roll=attributes.roll,
-        beauty=attributes.beauty,
-        hat=attributes.hat,
-        mask=attributes.mask,
-        eye_open=attributes.eye_open,
-        hair=detection_pb2.Hair(length=hair.length, bang=hair.bang, color=hair.color) if hair is not None else None,
-    )
+    return {
+        "gender": attributes.gender,
+        "age": attributes.age,
+        "expression": attributes.expression,
+        "glass": attributes.glass,
+        "pitch": attributes.pitch,
+        "yaw": attributes.yaw,
+        "roll": attributes.roll,
+        "beauty": attributes.beauty,
+        "hat": attributes.hat,
+        "mask": attributes.mask,
+        "eye_open": attributes.eye_open,
+        "hair": {"length": hair.length, "bang": hair.bang, "color": hair.color} if hair is not None else None,
+    }

@@ -65,8 +65,8 @@ class EmbeddedDetector:
             loop.call_soon_threadsafe(self._engines.put_nowait, engine)
 
 
-def _analyse(engine: Engine, data: bytes, options: DetectOptions) -> Detection | PhotoRefused:
-    image = decode(data)
+def _analyse(engine: Engine, data: bytes | memoryview, options: DetectOptions) -> Detection | PhotoRefused:
+    image = decode(bytes(data))
     return PhotoRefused(Reason.IMAGE_UNDECODABLE) if image is None else engine.analyse(image, options)
 
 

@@ -34,10 +34,8 @@ from facequality.model import (
 
 ACTION, VERSION, SERVICE = "DetectFace", "2020-03-03", "iai"
 CONTENT_TYPE = "application/json"
-RAW_CHUNK = 192 * 1024
-"""Bytes of a photo encoded at a time: a multiple of three, so that chunks of base64 join without padding; 256 KiB encoded."""
-LARGE_BODY = 352 * 1024
-"""Bodies above this size, a photo of about 256 KiB, leave in chunks."""
+RAW_CHUNK = 384 * 1024
+"""Bytes of a photo encoded at a time: a multiple of three, so that chunks of base64 join without padding; 512 KiB encoded."""
 LONG_TO_HASH = 2 * 1024 * 1024
 """Bodies above this size are hashed off the event loop: below, a millisecond at most, the change of threads costs more."""
 MAX_ANSWER_BYTES = 1024 * 1024
@@ -51,7 +49,7 @@ class RequestBody:
     """A request's JSON: ``head``, the photo as base64 (whose alphabet needs no escaping), ``tail``. Never whole in memory."""
 
     head: bytes
-    image: bytes = field(default=b"", repr=False)
+    image: bytes | memoryview = field(default=b"", repr=False)
     tail: bytes = b""
 
     def __len__(self) -> int:
@@ -59,8 +57,8 @@ class RequestBody:
         return len(self.head) + 4 * math.ceil(len(self.image) / 3) + len(self.tail)
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the body: whole if it is small, else in chunks of 256 KiB."""
-        if len(self) <= LARGE_BODY:
+        """Yield the body: whole if its photo is one chunk, else a chunk at a time."""
+        if len(self.image) <= RAW_CHUNK:
             yield b"".join((self.head, pybase64.b64encode(self.image), self.tail))
             return
         yield self.head
