@@ -47,17 +47,24 @@ class Admission:
         """Calls that wait."""
         return len(self._line)
 
+    def enter_at_once(self) -> Place | None:
+        """Take a place, and room for the largest message, if both are there and nobody waits for them."""
+        if self._line or not self._fits():
+            return None
+        self._take()
+        return Place(self, self._limits.largest_message)
+
     async def enter(self) -> Place:
         """Wait for a place, and for room for the largest message.
 
         Raises:
             Overloaded: the line is full, or the wait was too long.
         """
-        if self._line or not self._fits():
+        place = self.enter_at_once()
+        if place is None:
             await self._wait()
-        else:
-            self._take()
-        return Place(self, self._limits.largest_message)
+            place = Place(self, self._limits.largest_message)
+        return place
 
     def give_back(self, size: int, *, place: bool) -> None:
         """Take back room, and perhaps a place; whoever stands first in the line may have them."""

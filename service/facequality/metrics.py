@@ -106,10 +106,12 @@ class Metrics:
         self.reload_ok.set(1)
         self.policy_info = gauge("facequality_policy_info", "Served policies.", ("policy", "revision", "is_default"))
         self.build_info = gauge("facequality_build_info", "Version and detector.", ("version", "detector"))
-        for measure in QUALITY_MEASURES:
-            self.quality.labels(measure.value)
-        for measure in _POSES:
-            self.pose.labels(measure.value)
+        self._observed_measures = tuple(
+            (read, histogram.labels(measure.value).observe)
+            for histogram, measures in ((self.quality, QUALITY_MEASURES), (self.pose, _POSES))
+            for measure in measures
+            if (read := MEASURES[measure].read) is not None
+        )
 
     def serve_method(self, grpc_type: str, service: str, method: str) -> None:
         """Create a method's series at 0."""
@@ -223,9 +225,7 @@ class Metrics:
     def _observe_face(self, face: Face, detection: Detection) -> None:
         """Measures are observed whether or not the policy bounds them: bounds are chosen by looking at them."""
         self.face_size.observe(face.box.size)
-        for histogram, measures in ((self.quality, QUALITY_MEASURES), (self.pose, _POSES)):
-            for measure in measures:
-                read = MEASURES[measure].read
-                value = read(face, detection) if read is not None else None
-                if value is not None:
-                    self._child(histogram, measure.value).observe(value)
+        for read, observe in self._observed_measures:
+            value = read(face, detection)
+            if value is not None:
+                observe(value)

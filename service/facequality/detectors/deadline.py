@@ -39,21 +39,30 @@ current: ContextVar[Deadline | None] = ContextVar("facequality_deadline", defaul
 
 
 class Enforced:
-    """A context manager that ends what is within when the call's time is spent.
+    """A context manager that ends what is within when the call's time is spent, or a limit of its own.
 
     Raises:
         DeadlineExceeded: it is.
     """
 
-    __slots__ = ("_deadline", "_timer")
+    __slots__ = ("_awaited", "_budget", "_limit", "_timer")
+
+    def __init__(self, awaited: str = "answer", limit: float = math.inf) -> None:
+        """``limit``, s, on what is ``awaited``."""
+        self._awaited = awaited
+        self._limit = limit
 
     async def __aenter__(self) -> None:
         """Begin."""
-        self._deadline = current.get()
-        if self._deadline is not None and self._deadline.at <= asyncio.get_running_loop().time():
+        deadline = current.get()
+        now = asyncio.get_running_loop().time()
+        at, self._budget = now + self._limit, self._limit
+        if deadline is not None and deadline.at < at:
+            at, self._budget = deadline.at, deadline.budget
+        if at <= now:
             # A timer alone would let a whole request leave, and be paid, before it fires.
-            raise DeadlineExceeded(self._deadline.budget)
-        self._timer = asyncio.timeout_at(self._deadline.at if self._deadline is not None else None)
+            raise DeadlineExceeded(self._budget, self._awaited)
+        self._timer = asyncio.timeout_at(at if at < math.inf else None)
         await self._timer.__aenter__()
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -61,8 +70,7 @@ class Enforced:
         try:
             await self._timer.__aexit__(kind, error, trace)
         except TimeoutError:
-            assert self._deadline is not None  # noqa: S101 - else there was no timer
-            raise DeadlineExceeded(self._deadline.budget) from error
+            raise DeadlineExceeded(self._budget, self._awaited) from error
 
 
 class DeadlineDetector(DetectorDecorator):

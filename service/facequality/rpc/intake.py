@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 
 from facequality.admission import Admission
 from facequality.detectors import deadline
-from facequality.errors import DeadlineExceeded, ErrorReason, InvalidRequest
+from facequality.errors import ErrorReason, InvalidRequest
 from facequality.rpc.handlers import Context, Continuation, Handler, Method, behaviour_of, with_behaviour
 
 MARGIN_SECONDS = 0.02
@@ -60,8 +60,11 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
             deadline.current.set(self._deadline(context))
             place = None
             try:
-                async with deadline.Enforced():
-                    place = await self._admission.enter()
+                place = self._admission.enter_at_once()
+                if place is None:
+                    async with deadline.Enforced("place"):
+                        place = await self._admission.enter()
+                async with deadline.Enforced("message", READ_SECONDS):
                     raw = await _only(context)
                 place.shrink(len(raw))
                 # No name may keep the message or its bytes: the handler lets go of the photo as soon as it can.
@@ -100,11 +103,7 @@ class ParsingInterceptor(grpc.aio.ServerInterceptor):
 
 async def _only(context: Context) -> bytes:
     # The iterator that a handler is given would keep the message for as long as the call lasts.
-    try:
-        async with asyncio.timeout(READ_SECONDS):
-            message: Any = await context.read()
-    except TimeoutError as error:
-        raise DeadlineExceeded(READ_SECONDS, "message") from error
+    message: Any = await context.read()
     if message is grpc.aio.EOF:
         # Also what is read of a call that was cancelled, or whose message is too large: gRPC knows that a moment later.
         for _ in range(3):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
@@ -48,9 +48,10 @@ class CloudOptions:
 
 @dataclass(frozen=True, slots=True)
 class _HashedPhoto(PhotoBytes):
-    """A photo whose payload's SHA-256, hex, is known: a photo is hashed once on its way."""
+    """A photo whose request's body is made and hashed: once on its way."""
 
-    payload_sha256: str = ""
+    body: protocol.RequestBody = field(kw_only=True)
+    sha256: str = field(kw_only=True)
 
 
 class TencentCloudDetector:
@@ -85,7 +86,11 @@ class TencentCloudDetector:
             GateError: the vendor's error, or UPSTREAM_NETWORK, UPSTREAM_TIMEOUT, UPSTREAM_HTTP_STATUS, UPSTREAM_MALFORMED,
                 UPSTREAM_CREDENTIALS.
         """
-        body = protocol.encode(photo, options, self._options.face_model_version)
+        if isinstance(photo, _HashedPhoto):
+            body, sha256 = photo.body, photo.sha256
+        else:
+            body = protocol.encode(photo, options, self._options.face_model_version)
+            sha256 = signature.UNSIGNED_PAYLOAD_SHA256 if self._options.unsigned_payload else await _sha256(body)
         sends = 0
 
         def on_sent() -> None:
@@ -93,7 +98,7 @@ class TencentCloudDetector:
             sends += 1
             self._on_paid_call()
 
-        headers = await self._headers(body, photo.payload_sha256 if isinstance(photo, _HashedPhoto) else None)
+        headers = self._headers(len(body), sha256)
         try:
             async with asyncio.timeout(self._options.attempt_seconds):
                 answer = await self._http.request(
@@ -123,8 +128,9 @@ class TencentCloudDetector:
         """Digest what tells identical calls: the payload's SHA-256, which its signature needs anyway."""
         if self._options.unsigned_payload:
             return await digest(photo, options)
-        sha256 = await _sha256(protocol.encode(photo, options, self._options.face_model_version))
-        return sha256, _HashedPhoto(photo.data, sha256)
+        body = protocol.encode(photo, options, self._options.face_model_version)
+        sha256 = await _sha256(body)
+        return sha256, _HashedPhoto(photo.data, body=body, sha256=sha256)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -138,11 +144,8 @@ class TencentCloudDetector:
             return
         log.warning("detector.clock_skew", detector=INFO.name, seconds=round(self._offset))
 
-    async def _headers(self, body: protocol.RequestBody, known_sha256: str | None) -> dict[str, str]:
+    def _headers(self, length: int, payload_sha256: str) -> dict[str, str]:
         credential = self._credentials()
-        payload_sha256 = signature.UNSIGNED_PAYLOAD_SHA256
-        if not self._options.unsigned_payload:
-            payload_sha256 = known_sha256 or await _sha256(body)
         timestamp = int(self._clock() + self._offset)
         canonical = signature.Canonical(
             "POST", "", (("content-type", protocol.CONTENT_TYPE), ("host", self._host)), payload_sha256
@@ -157,7 +160,7 @@ class TencentCloudDetector:
         return {
             "Host": self._host,
             "Content-Type": protocol.CONTENT_TYPE,
-            "Content-Length": str(len(body)),
+            "Content-Length": str(length),
             "Accept": protocol.CONTENT_TYPE,
             "Accept-Encoding": "identity",
             "User-Agent": f"face-quality-gate/{__version__}",

@@ -54,7 +54,7 @@ class RequestBody:
 
     def __len__(self) -> int:
         """Bytes on the wire: the Content-Length."""
-        return len(self.head) + 4 * math.ceil(len(self.image) / 3) + len(self.tail)
+        return len(self.head) + (len(self.image) + 2) // 3 * 4 + len(self.tail)
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the body: whole if its photo is one chunk, else a chunk at a time."""
@@ -165,7 +165,7 @@ def _detection(response: dict[str, Any], request_id: str, *, attributes_asked: b
 
 
 def _box(info: dict[str, Any]) -> BoundingBox:
-    return BoundingBox(*(_needed(info, name) for name in ("X", "Y", "Width", "Height")))
+    return BoundingBox(_needed(info, "X"), _needed(info, "Y"), _needed(info, "Width"), _needed(info, "Height"))
 
 
 def _quality(info: dict[str, Any]) -> FaceQuality | None:
@@ -177,7 +177,14 @@ def _quality(info: dict[str, Any]) -> FaceQuality | None:
         _number(quality, "Score"),
         _number(quality, "Sharpness"),
         _number(quality, "Brightness"),
-        Completeness(*(_number(parts, name) for name in ("Eyebrow", "Eye", "Nose", "Cheek", "Mouth", "Chin"))),
+        Completeness(
+            _number(parts, "Eyebrow"),
+            _number(parts, "Eye"),
+            _number(parts, "Nose"),
+            _number(parts, "Cheek"),
+            _number(parts, "Mouth"),
+            _number(parts, "Chin"),
+        ),
     )
 
 
@@ -198,7 +205,7 @@ def _attributes(info: dict[str, Any]) -> FaceAttributes | None:
         hat=_flag(given, "Hat"),
         mask=_flag(given, "Mask"),
         eye_open=_flag(given, "EyeOpen"),
-        hair=None if hair is None else Hair(*(_integer(hair, name) for name in ("Length", "Bang", "Color"))),
+        hair=None if hair is None else Hair(_integer(hair, "Length"), _integer(hair, "Bang"), _integer(hair, "Color")),
     )
 
 
@@ -224,10 +231,10 @@ def _number(holder: dict[str, Any], name: str) -> float | None:
     value = holder.get(name)
     if value is None:
         return None
-    # bool is an int to Python, not to JSON.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise _Malformed(f"{name} is not a number")
-    return float(value)
+    # By exact type: bool is an int to Python, not to JSON.
+    if type(value) is int or (type(value) is float and math.isfinite(value)):
+        return float(value)
+    raise _Malformed(f"{name} is not a number")
 
 
 def _integer(holder: dict[str, Any], name: str) -> int | None:
