@@ -57,14 +57,11 @@ def _count_findings(rule: FaceRule, ranked: list[Face]) -> tuple[Finding, ...]:
 
 def _face_findings(policy: Policy, face: Face, detection: Detection) -> tuple[Finding, ...]:
     assessed = _is_assessed(face, detection)
-    return tuple(
-        bound.hold(
-            measure,
-            _read(measure, face, detection) if assessed else None,
-            blocking=measure not in policy.advisory,
-        )
+    findings = [
+        bound.hold(measure, _read(measure, face, detection) if assessed else None, blocking=measure not in policy.advisory)
         for measure, bound in policy.bounds.items()
-    )
+    ]
+    return tuple(findings)
 
 
 def _is_assessed(face: Face, detection: Detection) -> bool:

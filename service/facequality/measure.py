@@ -9,15 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from types import MappingProxyType
 
 from facequality.model import (
     BoundingBox,
-    Completeness,
     Detection,
     Face,
-    FaceAttributes,
-    FaceQuality,
     Finding,
     FindingStatus,
     Measure,
@@ -42,15 +40,13 @@ class MeasureSpec:
     is_flag: bool = False
 
 
-def _quality(get: Callable[[FaceQuality], float | None]) -> FaceReader:
+def _quality(name: str) -> FaceReader:
+    get = attrgetter(name)
     return lambda face, _: None if face.quality is None else get(face.quality)
 
 
-def _part(get: Callable[[Completeness], float | None]) -> FaceReader:
-    return _quality(lambda quality: get(quality.completeness))
-
-
-def _attribute(get: Callable[[FaceAttributes], float | None]) -> FaceReader:
+def _attribute(name: str) -> FaceReader:
+    get = attrgetter(name)
     return lambda face, _: None if face.attributes is None else get(face.attributes)
 
 
@@ -71,8 +67,8 @@ def _angle(reason: Reason, limit: float, read: FaceReader) -> MeasureSpec:
     return MeasureSpec(reason, reason, -limit, limit, "°", read, needs_attributes=True)
 
 
-def _flag(low: Reason | None, high: Reason | None, get: Callable[[FaceAttributes], bool | None]) -> MeasureSpec:
-    return MeasureSpec(low, high, 0, 1, "", _attribute(get), needs_attributes=True, is_flag=True)
+def _flag(low: Reason | None, high: Reason | None, name: str) -> MeasureSpec:
+    return MeasureSpec(low, high, 0, 1, "", _attribute(name), needs_attributes=True, is_flag=True)
 
 
 _ANY = math.inf
@@ -89,22 +85,22 @@ MEASURES: MappingProxyType[Measure, MeasureSpec] = MappingProxyType(
         _M.SECOND_FACE_AREA_PERCENT: MeasureSpec(None, _R.MULTIPLE_FACES, 0, 100, "%"),
         _M.FACE_SIZE: MeasureSpec(_R.FACE_TOO_SMALL, None, 0, 4000, "px", _box(lambda box, _: box.size)),
         _M.FACE_AREA_PERCENT: MeasureSpec(_R.FACE_TOO_SMALL, None, 0, 100, "%", _box(_area_percent)),
-        _M.SCORE: _score(_R.LOW_SCORE, None, _quality(lambda q: q.score)),
-        _M.SHARPNESS: _score(_R.TOO_BLURRY, None, _quality(lambda q: q.sharpness)),
-        _M.BRIGHTNESS: _score(_R.TOO_DARK, _R.TOO_BRIGHT, _quality(lambda q: q.brightness)),
-        _M.COMPLETENESS_EYEBROW: _score(_R.EYEBROW_OCCLUDED, None, _part(lambda c: c.eyebrow)),
-        _M.COMPLETENESS_EYE: _score(_R.EYE_OCCLUDED, None, _part(lambda c: c.eye)),
-        _M.COMPLETENESS_NOSE: _score(_R.NOSE_OCCLUDED, None, _part(lambda c: c.nose)),
-        _M.COMPLETENESS_CHEEK: _score(_R.CHEEK_OCCLUDED, None, _part(lambda c: c.cheek)),
-        _M.COMPLETENESS_MOUTH: _score(_R.MOUTH_OCCLUDED, None, _part(lambda c: c.mouth)),
-        _M.COMPLETENESS_CHIN: _score(_R.CHIN_OCCLUDED, None, _part(lambda c: c.chin)),
-        _M.PITCH: _angle(_R.POSE_PITCH, 90, _attribute(lambda a: a.pitch)),
-        _M.YAW: _angle(_R.POSE_YAW, 90, _attribute(lambda a: a.yaw)),
-        _M.ROLL: _angle(_R.POSE_ROLL, 180, _attribute(lambda a: a.roll)),
-        _M.MASK: _flag(None, _R.MASK_WORN, lambda a: a.mask),
-        _M.EYES_OPEN: _flag(_R.EYES_CLOSED, None, lambda a: a.eye_open),
-        _M.GLASSES: _flag(None, _R.GLASSES_WORN, lambda a: a.glass),
-        _M.HAT: _flag(None, _R.HAT_WORN, lambda a: a.hat),
+        _M.SCORE: _score(_R.LOW_SCORE, None, _quality("score")),
+        _M.SHARPNESS: _score(_R.TOO_BLURRY, None, _quality("sharpness")),
+        _M.BRIGHTNESS: _score(_R.TOO_DARK, _R.TOO_BRIGHT, _quality("brightness")),
+        _M.COMPLETENESS_EYEBROW: _score(_R.EYEBROW_OCCLUDED, None, _quality("completeness.eyebrow")),
+        _M.COMPLETENESS_EYE: _score(_R.EYE_OCCLUDED, None, _quality("completeness.eye")),
+        _M.COMPLETENESS_NOSE: _score(_R.NOSE_OCCLUDED, None, _quality("completeness.nose")),
+        _M.COMPLETENESS_CHEEK: _score(_R.CHEEK_OCCLUDED, None, _quality("completeness.cheek")),
+        _M.COMPLETENESS_MOUTH: _score(_R.MOUTH_OCCLUDED, None, _quality("completeness.mouth")),
+        _M.COMPLETENESS_CHIN: _score(_R.CHIN_OCCLUDED, None, _quality("completeness.chin")),
+        _M.PITCH: _angle(_R.POSE_PITCH, 90, _attribute("pitch")),
+        _M.YAW: _angle(_R.POSE_YAW, 90, _attribute("yaw")),
+        _M.ROLL: _angle(_R.POSE_ROLL, 180, _attribute("roll")),
+        _M.MASK: _flag(None, _R.MASK_WORN, "mask"),
+        _M.EYES_OPEN: _flag(_R.EYES_CLOSED, None, "eye_open"),
+        _M.GLASSES: _flag(None, _R.GLASSES_WORN, "glass"),
+        _M.HAT: _flag(None, _R.HAT_WORN, "hat"),
     }
 )
 

@@ -34,6 +34,7 @@ NEAR = 5.0
 _SPELLINGS = {code: "".join(word.capitalize() for word in code.name.split("_")) for code in grpc.StatusCode}
 _SPELLINGS |= {grpc.StatusCode.OK: "OK", grpc.StatusCode.CANCELLED: "Canceled"}
 
+_SCALES = frozenset(measure for measure in FACE_MEASURES if not MEASURES[measure].is_flag)
 _POSES = (Measure.PITCH, Measure.YAW, Measure.ROLL)
 
 
@@ -190,9 +191,9 @@ class Metrics:
         if result.saved_call:
             self._child(self.saved, "local_rejection").inc()
         for finding in result.judgement.findings:
-            margin, measure = finding.margin, finding.measure
-            if measure in FACE_MEASURES and not MEASURES[measure].is_flag and margin is not None and abs(margin) <= NEAR:
-                self._child(self.near, policy, measure.value, finding.status.value).inc()
+            margin = finding.margin if finding.measure in _SCALES else None
+            if margin is not None and abs(margin) <= NEAR:
+                self._child(self.near, policy, finding.measure.value, finding.status.value).inc()
         if result.shadow is not None and result.shadow.judgement.verdict is not result.judgement.verdict:
             self._observe_flip(policy, result.shadow.policy.name, result.judgement, result.shadow.judgement)
         if isinstance(result.answer, Detection) and result.judged_face is not None:

@@ -90,7 +90,7 @@ def _cloud(settings: Settings, metrics: Metrics) -> Detector:
     else:
         secrets = (settings.secret_id, settings.secret_key, settings.token)
         secret_id, secret_key, token = (secret.get_secret_value() for secret in secrets)
-        credentials = functools.partial(usable, secret_id, secret_key, token or None)
+        credentials = functools.cache(functools.partial(usable, secret_id, secret_key, token or None))
     try:
         credentials()
         tls = ssl.create_default_context(cafile=settings.tencentcloud_ca_file)

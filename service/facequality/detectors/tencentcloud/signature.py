@@ -48,11 +48,11 @@ class Canonical:
     @property
     def signed_headers(self) -> str:
         """Their names, joined by semicolons."""
-        return ";".join(name for name, _ in self.headers)
+        return ";".join([name for name, _ in self.headers])
 
     def text(self) -> str:
         """The canonical request."""
-        headers = "".join(f"{name}:{value}\n" for name, value in self.headers)
+        headers = "".join([f"{name}:{value}\n" for name, value in self.headers])
         return f"{self.method}\n/\n{self.query}\n{headers}\n{self.signed_headers}\n{self.payload_sha256}"
 
 
@@ -75,7 +75,7 @@ def string_to_sign(canonical: Canonical, timestamp: int, date: str, service: str
 def sign(canonical: Canonical, secret_key: str, timestamp: int, date: str, service: str) -> str:
     """Return the signature, hex."""
     text = string_to_sign(canonical, timestamp, date, service)
-    return hmac.new(_signing_key(secret_key, date, service), text.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(_signing_key(secret_key, date, service), text.encode(), "sha256").hex()
 
 
 def authorization(canonical: Canonical, credential: Credential, timestamp: int, service: str) -> str:
@@ -91,5 +91,5 @@ def _signing_key(secret_key: str, date: str, service: str) -> bytes:
     """Derive the key of a day; it changes once a day, or with the secret."""
     key = f"TC3{secret_key}".encode()
     for part in (date, service, TERMINATOR):
-        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+        key = hmac.digest(key, part.encode(), "sha256")
     return key
