@@ -11,20 +11,21 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
 import httpx
 from aiohttp import ClientRequest, ClientTimeout
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.resolver import ThreadedResolver
 from aiohttp.tracing import Trace
 from httpx_aiohttp import AiohttpTransport
+from multidict import CIMultiDict
 
 from facequality.photo_uri import IpAddress
 
@@ -153,10 +154,9 @@ class HttpClient:
         max_answer_bytes: int,
         progress: _Progress,
     ) -> HttpAnswer:
-        # Given a stream, httpx adds no headers of its own; without an encoding it looks for one with each header that is read.
-        stream = None if body is None else _Content(body, progress)
-        request = httpx.Request(method, url, headers=headers, stream=stream)
-        request.headers.encoding = "ascii"
+        request = httpx.Request(method, url, stream=None if body is None else _Content(body, progress))
+        # As aiohttp keeps them: httpx's own kind is slow to fill, and converted here.
+        request.headers = CIMultiDict(headers)  # type: ignore[assignment]
         response = await self._transport.handle_async_request(request)
         progress.answered = True
         assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - an asynchronous transport's
@@ -218,25 +218,20 @@ class _Progress:
         return True
 
 
-class _Content(httpx.AsyncByteStream):
-    """A body, which the transport pulls only once a connection stands."""
+class _Content(httpx.AsyncByteStream, aiohttp.Payload):
+    """A body that leaves once a connection stands: a stream to httpx, which only passes it on, and a payload to aiohttp."""
 
     def __init__(self, body: Callable[[], Iterable[bytes]], progress: _Progress) -> None:
-        self._body = body
+        super().__init__(body)
         self._progress = progress
-        self._chunks: Iterator[bytes] | None = None
 
-    # An asynchronous generator would do, but costs more than all that is done here.
-    def __aiter__(self) -> Self:
-        return self
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        self._progress.begin_body()
+        for chunk in self._value():
+            await writer.write(chunk)
 
-    async def __anext__(self) -> bytes:
-        if self._chunks is None:
-            self._progress.begin_body()
-            self._chunks = iter(self._body())
-        for chunk in self._chunks:
-            return chunk
-        raise StopAsyncIteration
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return b"".join(self._value()).decode(encoding, errors)
 
 
 _progress: ContextVar[_Progress] = ContextVar("facequality_exchange")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -51,6 +53,19 @@ class Health:
             await self.servicer.set(name, status.SERVING if ready else status.NOT_SERVING)
 
 
+class _ByName:
+    """Where generated code adds handlers that are to be found by a call's path alone.
+
+    It also offers methods for registration, and gRPC then waits anew for a call of each registered one whenever any call comes.
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
+
+    def add_registered_method_handlers(self, *_: object) -> None:
+        pass
+
+
 def build_server(
     servicer: FaceQualityServicer,
     health_state: Health,
@@ -68,8 +83,9 @@ def build_server(
         ],
         options=(*_OPTIONS, *_ageing(settings)),
     )
-    pb_grpc.add_FaceQualityServiceServicer_to_server(servicer, server)
-    health_pb2_grpc.add_HealthServicer_to_server(health_state.servicer, server)
+    by_name: Any = _ByName(server)
+    pb_grpc.add_FaceQualityServiceServicer_to_server(servicer, by_name)
+    health_pb2_grpc.add_HealthServicer_to_server(health_state.servicer, by_name)
     names = [SERVICE.full_name, health.SERVICE_NAME]
     if settings.reflection:
         reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
