@@ -3,7 +3,8 @@
 ``python -m tests.benchmark.callers grpc PORT`` is a backend that calls a gate, ``h2load PORT`` the same with less of the machine; ``sdk HOST:PORT CA_FILE`` one that calls the vendor
 through the official Python SDK, one shared client and a thread per call in progress; ``bare`` posts a body that is ready.
 
-An order: ``{"calls": 100, "concurrent": 8, "size": 20000, "same": false}``; a result: ``{"seconds": [...], "wall": 1.5, "failed": 0}``.
+An order: ``{"calls": 100, "concurrent": 8, "size": 20000, "same": false}``; a result: ``{"seconds": [...], "rate": 80.0, "failed": 0}``,
+the rate in calls per second.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Grpc:
 
         started = time.perf_counter()
         await asyncio.gather(*(caller(number) for number in range(order["concurrent"])))
-        return {"seconds": seconds, "wall": time.perf_counter() - started, "failed": failed}
+        return {"seconds": seconds, "rate": order["calls"] / (time.perf_counter() - started), "failed": failed}
 
 
 class H2load:
@@ -90,18 +91,29 @@ class H2load:
             for number in range(concurrent):
                 message = template.replace(NONCE, b"%010d" % number)
                 Path(name, f"message-{number}").write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
-            started = time.perf_counter()
             runs = [await self._start(Path(name), number, order["calls"] // concurrent) for number in range(concurrent)]
             codes = [await run.wait() for run in runs]
-            wall = time.perf_counter() - started
-            logs = [Path(name, f"log-{number}").read_text(encoding="ascii").split() for number in range(concurrent)]
-        return {"seconds": [int(word) / 1e6 for log in logs for word in log[2::3]], "wall": wall, "failed": sum(map(abs, codes))}
+            logs = [Path(name, f"log-{number}").read_text(encoding="ascii").splitlines() for number in range(concurrent)]
+        calls = [[(int(start), int(taken)) for start, _, taken in map(str.split, log)] for log in logs]
+        seconds = [taken / 1e6 for each in calls for _, taken in each]
+        return {"seconds": seconds, "rate": _steady(calls), "failed": sum(map(abs, codes))}
 
     async def _start(self, folder: Path, number: int, calls: int) -> asyncio.subprocess.Process:
         files = ["-d", str(folder / f"message-{number}"), f"--log-file={folder / f'log-{number}'}"]
         options = ["-n", str(calls), "-c1", "-m1", "-t1", *files]
         headers = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
         return await asyncio.create_subprocess_exec("h2load", *options, *headers, self._url, stdout=asyncio.subprocess.DEVNULL)
+
+
+def _steady(callers: list[list[tuple[int, int]]]) -> float:
+    """Calls per second from when every caller calls until the first one is done: many processes take a while to start.
+
+    Of each caller its calls: when it began and what it took, us.
+    """
+    begin = max(calls[0][0] for calls in callers)
+    end = min(start + taken for calls in callers for start, taken in calls[-1:])
+    done = sum(begin < start + taken <= end for calls in callers for start, taken in calls)
+    return 1e6 * done / (end - begin) if end > begin else 0.0
 
 
 def threaded(order: dict[str, Any], call: Callable[[], None]) -> dict[str, Any]:
@@ -115,7 +127,7 @@ def threaded(order: dict[str, Any], call: Callable[[], None]) -> dict[str, Any]:
     started = time.perf_counter()
     with ThreadPoolExecutor(order["concurrent"]) as pool:
         seconds = list(pool.map(one, range(order["calls"])))
-    return {"seconds": seconds, "wall": time.perf_counter() - started, "failed": 0}
+    return {"seconds": seconds, "rate": order["calls"] / (time.perf_counter() - started), "failed": 0}
 
 
 def sdk(endpoint: str, ca_file: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
