@@ -71,3 +71,11 @@ def test_a_photo_that_comes_first_is_not_copied(size: int) -> None:
     assert message.image is not None
     assert message.image.obj is raw
     assert (len(message.image), message.fields.policy, message.fields.image) == (size, "strict", b"")
+
+
+def test_a_photo_does_not_keep_alive_what_a_message_is_padded_with() -> None:
+    """A photo may outlive its call, and with it no more than the call was charged for."""
+    unknown_field = b"\xfa\x3f\xa0\x8d\x06" + bytes(100_000)
+    message = CheckMessage.parse(pb.CheckFaceQualityRequest(image=b"photo").SerializeToString() + unknown_field)
+    assert message.image is not None
+    assert message.image.obj == b"photo"

@@ -10,6 +10,8 @@ _IMAGE = b"\x0a"
 """How the photo begins in a message: field 1, length-delimited."""
 _LENGTH_BYTES = 4
 """A varint of more bytes would be a length beyond any message that gRPC receives."""
+_MOST_BESIDE = 1024
+"""Bytes of a message beside its photo; a policy's name and options take under 100."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,9 @@ class CheckMessage:
         if not start or fields.WhichOneof("photo") is not None:
             # Of a oneof that is given twice the last one counts.
             return cls(fields)
+        if len(raw) - size > _MOST_BESIDE:
+            # A view would keep all of it alive, and may outlive its call where identical photos share one.
+            return cls(fields, memoryview(raw[start : start + size]))
         return cls(fields, memoryview(raw)[start : start + size])
 
 
