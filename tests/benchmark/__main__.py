@@ -13,13 +13,14 @@ import typer
 
 from tests.benchmark import measurements
 from tests.benchmark.report import Report, machine, markdown, targets
+from tests.benchmark.yardsticks import STEPS
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
 START, END = "<!-- results -->\n", "<!-- /results -->"
 GUARD = 2.0
 """How many times the ratio in results.json CI allows: it catches a doubling, not a noisy neighbour."""
-PARTS = ("cpu", "plain", "repeated", "latency", "memory", "pool", "beside", "growth")
+PARTS = ("cpu", "plain", "steps", "repeated", "latency", "memory", "pool", "beside", "growth")
 
 
 async def measure(parts: list[str], rounds: int, sizes: list[str]) -> Report:
@@ -30,6 +31,9 @@ async def measure(parts: list[str], rounds: int, sizes: list[str]) -> Report:
         runs = {
             "cpu": lambda: measurements.cpu(directory, sizes, rounds, subjects=("sdk", "gate", "unsigned", "echo", "naive")),
             "plain": lambda: measurements.cpu(directory, sizes, rounds, subjects=("gate", "echo", "naive"), tls=False),
+            "steps": lambda: measurements.cpu(
+                directory, list(dict.fromkeys((sizes[0], sizes[-1]))), rounds, subjects=("sdk", "echo", *STEPS, "gate")
+            ),
             "repeated": lambda: measurements.repeated(directory, sizes),
             "latency": lambda: measurements.latency(directory, sizes, rounds),
             "memory": lambda: measurements.memory(directory),

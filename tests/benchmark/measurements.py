@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmark.processes import LIGHT_CALLER, Process, Vendor, direct, gate, module, vendor, yardstick
+from tests.benchmark.yardsticks import STEPS
 
 SIZES = {"20 KB": 20_000, "200 KB": 200_000, "1 MB": 1_000_000, "3.7 MB": 3_700_000}
 CALLS = {"20 KB": 960, "200 KB": 480, "1 MB": 240, "3.7 MB": 120}
@@ -28,6 +30,7 @@ async def cpu(directory: Path, sizes: list[str], rounds: int, *, subjects: tuple
             "unsigned": lambda: gate(endpoint, LIGHT_CALLER, **UNSIGNED),
             "echo": lambda: yardstick("echo", endpoint, LIGHT_CALLER),
             "naive": lambda: yardstick("naive", endpoint, LIGHT_CALLER),
+            **{step: functools.partial(yardstick, step, endpoint, LIGHT_CALLER) for step in STEPS},
         }
         running = {name: await stack.enter_async_context(makers[name]()) for name in subjects}
         report: Report = {}

@@ -178,8 +178,8 @@ async def _port(log: Path) -> str:
 
 @asynccontextmanager
 async def yardstick(kind: str, endpoint: Vendor, caller: str = "grpc") -> AsyncIterator[Subject]:
-    """The bare echo, or the naive gate."""
-    allocator = ALLOCATOR if kind == "echo" else {}
+    """The bare echo, the naive gate, or a part of the gate."""
+    allocator = {} if kind == "naive" else ALLOCATOR
     async with module("yardsticks", kind, endpoint.endpoint, endpoint.ca_file, **allocator) as process:
         port = await process.line()
         async with module("callers", caller, port) as calling:

@@ -91,6 +91,8 @@ def markdown(report: Report) -> str:
     for part, title in (("cpu", "TLS"), ("plain", "Plain HTTP")):
         if part in report:
             lines += _cpu_table(report[part], f"{title}, a vendor that answers at once, 8 in progress")
+    if "steps" in report:
+        lines += _steps_table(report["steps"])
     for name, title in (
         ("repeated", "The same photo again and again, 8 in progress, a vendor that takes 50 ms:"),
         ("memory", "64 x 3.7 MB in flight, a vendor that takes 2 s:"),
@@ -126,6 +128,23 @@ def _cpu_table(report: Report, title: str) -> list[str]:
             for each in by_subject.values()
         ]
         lines.append(f"| {size} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _steps_table(report: Report) -> list[str]:
+    texts = {
+        "echo": "gRPC: the bare echo",
+        "exchange": "an HTTP exchange without the photo, by httpx over aiohttp and TLS",
+        "photo": "the photo in it: base64, SHA-256, signature, TLS; the vendor's answer read",
+        "verdict": "the photo's header and the policy",
+        "response": "the response with every finding",
+        "gate": "what keeps a gate alive and watched: deadlines, limits, sharing, retries, breaker, metrics, logs",
+    }
+    lines = ["", "From the echo to the gate, each with what stands above it: CPU as a share of the SDK's direct call (ms):", ""]
+    lines += ["| | " + " | ".join(report) + " |", "|---" * (len(report) + 1) + "|"]
+    for step, text in texts.items():
+        cells = [f"{found[step]['to']['sdk']:.2f} ({found[step]['cpu_ms']:.2f})" for found in report.values()]
+        lines.append(f"| {text} | " + " | ".join(cells) + " |")
     return lines
 
 
