@@ -12,6 +12,7 @@ import json
 import ssl
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import grpc
@@ -112,8 +113,12 @@ class Naive(pb_grpc.FaceQualityServiceServicer):
 async def main() -> None:
     kind, endpoint, ca_file = sys.argv[1:]
     server = grpc.aio.server(options=OPTIONS)
-    others = {"echo": Echo, "naive": lambda: Naive(endpoint, ca_file)}
-    servicer = others.get(kind, lambda: Step(kind, endpoint, ca_file))()
+    makers: dict[str, Callable[[], pb_grpc.FaceQualityServiceServicer]] = {
+        "echo": Echo,
+        "naive": lambda: Naive(endpoint, ca_file),
+        **{step: lambda: Step(kind, endpoint, ca_file) for step in STEPS},
+    }
+    servicer = makers[kind]()
     pb_grpc.add_FaceQualityServiceServicer_to_server(servicer, server)
     print(server.add_insecure_port("127.0.0.1:0"), flush=True)  # noqa: T201 - the driver reads it
     await server.start()
