@@ -87,7 +87,7 @@ def markdown(report: Report) -> str:
     lines = ["| target | at most | measured | |", "|---|---|---|---|"]
     for target in targets(report):
         bound = f"≥ {target.bound:g}" if target.least else f"{target.bound:g}"
-        lines.append(f"| {target.text} | {bound} | {target.measured:.2f} | {'met' if target.met else '**missed**'} |")
+        lines.append(f"| {target.text} | {bound} | {target.measured:.3g} | {'met' if target.met else '**missed**'} |")
     for part, title in (("cpu", "TLS"), ("plain", "Plain HTTP")):
         if part in report:
             lines += _cpu_table(report[part], f"{title}, a vendor that answers at once, 8 in progress")
