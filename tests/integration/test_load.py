@@ -63,6 +63,12 @@ async def until(condition: Any) -> None:
             await asyncio.sleep(0.01)
 
 
+async def heal(app: App, detector: FakeDetector) -> None:
+    """Let the detector answer once a call has failed."""
+    await until(lambda: sample(app, HANDLED, **CHECK, grpc_code="Unavailable") == 1)
+    detector.answer = EXAMPLE_2
+
+
 async def test_calls_over_the_limit_wait_and_the_line_is_short() -> None:
     """Two run, two wait, the fifth is refused at once; who waits too long is refused too; the metrics say it."""
     app, detector = local(max_in_flight=2, max_queued=2, queue_seconds=0.3)
@@ -271,16 +277,12 @@ async def test_a_client_with_the_service_config_tries_again_with_a_large_photo()
     app, detector = local()
     detector.answer = UpstreamFault(ErrorReason.UPSTREAM_INTERNAL, "no", wait_seconds=0.3)
 
-    async def heal() -> None:
-        await until(lambda: sample(app, HANDLED, **CHECK, grpc_code="Unavailable") == 1)
-        detector.answer = EXAMPLE_2
-
     async with (
         running(app) as (_, ports),
         grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}", options=channel_options()) as channel,
     ):
         stub = pb_grpc.FaceQualityServiceStub(channel)
-        healing = asyncio.ensure_future(heal())
+        healing = asyncio.ensure_future(heal(app, detector))
         assert (await stub.CheckFaceQuality(distinct(1, 2_000_000))).verdict == verdict_pb2.VERDICT_ACCEPTED
         await healing
     assert sample(app, HANDLED, **CHECK, grpc_code="OK") == 1
@@ -291,12 +293,8 @@ async def test_check_against_a_target_is_such_a_client() -> None:
     app, detector = local()
     detector.answer = UpstreamFault(ErrorReason.UPSTREAM_INTERNAL, "no", wait_seconds=0.3)
 
-    async def heal() -> None:
-        await until(lambda: sample(app, HANDLED, **CHECK, grpc_code="Unavailable") == 1)
-        detector.answer = EXAMPLE_2
-
     async with running(app) as (_, ports), cli._checker(f"127.0.0.1:{ports.grpc}", 5) as checker:
-        healing = asyncio.ensure_future(heal())
+        healing = asyncio.ensure_future(heal(app, detector))
         assert (await checker.check(distinct(1))).verdict == verdict_pb2.VERDICT_ACCEPTED
         await healing
 
