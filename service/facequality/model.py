@@ -272,6 +272,6 @@ class Judgement:
     @classmethod
     def of(cls, findings: tuple[Finding, ...]) -> Judgement:
         """Reject if any blocking finding does not pass; every such finding's reason once, most significant first."""
-        rejecting = [finding for finding in findings if finding.blocking and finding.status is not FindingStatus.PASS]
+        rejecting = [finding for finding in findings if finding.rejects]
         reasons = by_significance({finding.reason for finding in rejecting if finding.reason is not None})
         return cls(Verdict.REJECTED if rejecting else Verdict.ACCEPTED, reasons, findings)

@@ -186,7 +186,7 @@ async def growth(directory: Path, sizes: list[str], concurrencies: tuple[int, ..
         for size in sizes:
             report[size] = {}
             for concurrent in concurrencies:
-                # As long as the vendor alone would take for eight rounds, but no more bytes than four seconds of work.
+                # As long as the vendor alone would take for eight rounds, but no longer than three rounds of the others.
                 calls = max(concurrent, min(8 * concurrent, 3 * CALLS[size]))
                 result = await subject.run(calls=calls, concurrent=concurrent, size=SIZES[size])
                 report[size][str(concurrent)] = {

@@ -168,6 +168,18 @@ async def test_a_caller_that_goes_before_its_message_is_there_is_counted_as_gone
         assert sample(app, HANDLED, **CHECK, grpc_code="InvalidArgument") == 0
 
 
+async def test_a_call_that_ends_without_a_message_is_malformed() -> None:
+    """Unlike one that was cancelled, which looks the same for a moment."""
+    app, _ = local()
+    async with running(app) as (channel, _):
+        mute: Any = channel.stream_unary("/facequality.v1.FaceQualityService/CheckFaceQuality")
+        call = mute()
+        await call.done_writing()
+        error = await failure(call)
+        assert (error.code(), error.details()) == (grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
+    assert sample(app, "facequality_in_flight_bytes") == 0
+
+
 async def test_a_failed_call_lets_go_of_its_photo() -> None:
     """At once, not when the collector comes: in an outage that would be the memory of many."""
     app, detector = local()

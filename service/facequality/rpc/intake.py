@@ -21,6 +21,9 @@ MARGIN_SECONDS = 0.02
 READ_SECONDS = 5.0
 """A message that is not there by then is not waited for: it would hold room that others need."""
 
+CANCELLATION_SECONDS = 0.2
+"""How long gRPC may take to say that a call which ends without a message was cancelled; a moment, unless the machine is busy."""
+
 
 class AdmissionInterceptor(grpc.aio.ServerInterceptor):
     """Gives a unary call its deadline, waits for a place, and only then reads its message.
@@ -60,10 +63,7 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
             deadline.current.set(self._deadline(context))
             place = None
             try:
-                place = self._admission.enter_at_once()
-                if place is None:
-                    async with deadline.Enforced("place"):
-                        place = await self._admission.enter()
+                place = await self._admission.enter()
                 async with deadline.Enforced("message", READ_SECONDS):
                     raw = await _only(context)
                 place.shrink(len(raw))
@@ -105,11 +105,8 @@ async def _only(context: Context) -> bytes:
     # The iterator that a handler is given would keep the message for as long as the call lasts.
     message: Any = await context.read()
     if message is grpc.aio.EOF:
-        # Also what is read of a call that was cancelled, or whose message is too large: gRPC knows that a moment later.
-        for _ in range(3):
-            if context.done() or context.cancelled():
-                raise asyncio.CancelledError
-            await asyncio.sleep(0)
+        # Also what is read of a call that was cancelled, or whose message is too large: gRPC cancels this task a moment later.
+        await asyncio.sleep(CANCELLATION_SECONDS)
         raise InvalidRequest(ErrorReason.MESSAGE_MALFORMED, "the call has no message")
     return message  # type: ignore[no-any-return] # without a deserializer it is bytes
 
