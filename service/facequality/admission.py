@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from facequality.detectors import deadline
 from facequality.errors import Overloaded
 
 
@@ -48,19 +47,24 @@ class Admission:
         """Calls that wait."""
         return len(self._line)
 
+    def enter_at_once(self) -> Place | None:
+        """Take a place, and room for the largest message, if both are there and nobody waits for them."""
+        if self._line or not self._fits():
+            return None
+        self._take()
+        return Place(self, self._limits.largest_message)
+
     async def enter(self) -> Place:
         """Wait for a place, and for room for the largest message.
 
         Raises:
             Overloaded: the line is full, or the wait was too long.
-            DeadlineExceeded: the call's time was spent before that.
         """
-        if self._line or not self._fits():
-            async with deadline.Enforced("place"):
-                await self._wait()
-        else:
-            self._take()
-        return Place(self, self._limits.largest_message)
+        place = self.enter_at_once()
+        if place is None:
+            await self._wait()
+            place = Place(self, self._limits.largest_message)
+        return place
 
     def give_back(self, size: int, *, place: bool) -> None:
         """Take back room, and perhaps a place; whoever stands first in the line may have them."""

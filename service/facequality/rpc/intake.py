@@ -63,7 +63,10 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
             deadline.current.set(self._deadline(context))
             place = None
             try:
-                place = await self._admission.enter()
+                place = self._admission.enter_at_once()
+                if place is None:
+                    async with deadline.Enforced("place"):
+                        place = await self._admission.enter()
                 async with deadline.Enforced("message", READ_SECONDS):
                     raw = await _only(context)
                 place.shrink(len(raw))
