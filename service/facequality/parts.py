@@ -14,7 +14,7 @@ from facequality.detector import Detector
 from facequality.detectors.download import DownloadingDetector
 from facequality.detectors.rate import RateLimitedDetector
 from facequality.detectors.resilience import BreakingDetector, RetryingDetector
-from facequality.detectors.sharing import Answer, Fingerprint, Key, SharingDetector, digest
+from facequality.detectors.sharing import Answer, Fingerprint, Key, SharingDetector
 from facequality.detectors.tencentcloud import client as cloud_client
 from facequality.detectors.tencentcloud.client import CloudOptions, TencentCloudDetector
 from facequality.detectors.tencentcloud.credentials import CredentialSource, FileCredentials, usable
@@ -44,7 +44,7 @@ def build_detector(settings: Settings, metrics: Metrics) -> Detector:
         engine = embedded_detector(settings.embedded_workers or None)
         if settings.embedded_fetch_uris:
             engine = DownloadingDetector(engine, rules=uri_rules(settings))
-        return _sharing(engine, digest, settings, metrics)
+        return _sharing(engine, settings, metrics)
     return _cloud(settings, metrics)
 
 
@@ -120,10 +120,12 @@ def _cloud(settings: Settings, metrics: Metrics) -> Detector:
     metrics.serve_quota(settings.tencentcloud_qps)
     breaking = BreakingDetector(limited, on_state=functools.partial(metrics.observe_breaker, info))
     retrying = RetryingDetector(breaking, on_retry=functools.partial(metrics.observe_retry, info))
-    return _sharing(retrying, client.fingerprint, settings, metrics)
+    # A payload that is signed is hashed anyway.
+    fingerprint = None if settings.tencentcloud_unsigned_payload else client.fingerprint
+    return _sharing(retrying, settings, metrics, fingerprint)
 
 
-def _sharing(inner: Detector, fingerprint: Fingerprint, settings: Settings, metrics: Metrics) -> Detector:
+def _sharing(inner: Detector, settings: Settings, metrics: Metrics, fingerprint: Fingerprint | None = None) -> Detector:
     cache: TTLCache[Key, Answer] | None = None
     if settings.cache_seconds:
         cache = TTLCache(settings.cache_entries, settings.cache_seconds)

@@ -34,9 +34,9 @@ NONCE = b"-the-nonce"
 
 
 def photo(size: int) -> bytes:
-    """A small photo, filled up behind its end: what is sent counts, not what it shows."""
+    """A small photo, filled up behind its end: what is sent counts, not what it shows. No two end alike, as with real ones."""
     jpeg = photos.encode(photos.cat().resize((128, 128)), "JPEG")
-    return jpeg + NONCE + bytes(size - len(jpeg) - len(NONCE))
+    return jpeg + bytes(size - len(jpeg) - len(NONCE)) + NONCE
 
 
 class Grpc:

@@ -11,9 +11,11 @@ from cachetools import TTLCache
 from facequality.detector import DetectorInfo
 from facequality.detectors import deadline
 from facequality.detectors.deadline import Deadline, DeadlineDetector
-from facequality.detectors.sharing import Answer, Key, Saved, SharingDetector, digest
+from facequality.detectors.sharing import Answer, Fingerprint, Key, Saved, SharingDetector, _Content, content, digest
 from facequality.errors import DeadlineExceeded, ErrorReason, UpstreamFault
 from facequality.model import Detection, DetectOptions, Measure, Photo, PhotoBytes, PhotoRefused, PhotoUri, Reason
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from tests.detections import EXAMPLE_2
 
@@ -61,10 +63,11 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_identical_calls_at_the_same_time_share_one(slow: Slow) -> None:
+@pytest.mark.parametrize("fingerprint", [content, digest])
+async def test_identical_calls_at_the_same_time_share_one(slow: Slow, fingerprint: Fingerprint) -> None:
     """By bytes and options; other bytes, other options and URIs do not."""
     saved: list[Saved] = []
-    sharing = SharingDetector(slow, on_saved=saved.append)
+    sharing = SharingDetector(slow, fingerprint, on_saved=saved.append)
     photos: list[tuple[Photo, DetectOptions]] = [
         (PHOTO, OPTIONS),
         (PhotoBytes(bytes(bytearray(PHOTO.data))), OPTIONS),
@@ -169,6 +172,25 @@ async def test_the_digest_is_blake3s() -> None:
     """The algorithm's own published test vector: its digest of nothing."""
     photo = PhotoBytes(b"")
     assert await digest(photo, OPTIONS) == ("af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262", photo)
+
+
+LARGE = bytes(range(256)) * 4096
+
+
+@given(st.integers(0, len(LARGE) - 1))
+@example(0)
+@example(256 * 1024 - 1)
+@example(256 * 1024)
+@example(len(LARGE) - 1)
+def test_no_two_photos_are_taken_for_one(index: int) -> None:
+    """A single byte tells them apart, wherever it is; where they lie does not."""
+    other = bytearray(LARGE)
+    other[index] ^= 1
+    one, same = _Content(LARGE), _Content(memoryview(b"message" + LARGE)[7:])
+    assert one == same
+    assert hash(one) == hash(same)
+    assert one != _Content(memoryview(other).toreadonly())
+    assert one != _Content(LARGE[:index])
 
 
 async def test_when_the_patient_caller_goes_the_shared_call_is_no_longer_patient(slow: Slow) -> None:

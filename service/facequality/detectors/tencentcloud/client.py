@@ -13,7 +13,6 @@ import structlog
 
 from facequality import __version__, correlation
 from facequality.detector import DetectorInfo
-from facequality.detectors.sharing import digest
 from facequality.detectors.tencentcloud import protocol, signature
 from facequality.detectors.tencentcloud.credentials import CredentialSource
 from facequality.detectors.transport import BadAnswer, HttpClient, HttpFailure, Url
@@ -126,8 +125,6 @@ class TencentCloudDetector:
 
     async def fingerprint(self, photo: PhotoBytes, options: DetectOptions) -> tuple[str, PhotoBytes]:
         """Digest what tells identical calls: the payload's SHA-256, which its signature needs anyway."""
-        if self._options.unsigned_payload:
-            return await digest(photo, options)
         body = protocol.encode(photo, options, self._options.face_model_version)
         sha256 = await _sha256(body)
         return sha256, _HashedPhoto(photo.data, body=body, sha256=sha256)
