@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import uuid
+import secrets
 from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ class Correlation:
 
 def correlate(metadata: Iterable[tuple[str, str | bytes]]) -> Correlation:
     """Take the ids out of a call's metadata. What is malformed is replaced or dropped: it would end up in logs."""
-    values = {key: value for key, value in metadata if isinstance(value, str)}
-    request_id, traceparent = values.get(REQUEST_ID_HEADER, ""), values.get(TRACEPARENT_HEADER, "")
+    values = dict(metadata)
+    request_id, traceparent = values.get(REQUEST_ID_HEADER), values.get(TRACEPARENT_HEADER)
     return Correlation(
-        request_id if _REQUEST_ID.fullmatch(request_id) else str(uuid.uuid4()),
-        traceparent if _TRACEPARENT.fullmatch(traceparent) else None,
+        request_id if isinstance(request_id, str) and _REQUEST_ID.fullmatch(request_id) else secrets.token_hex(16),
+        traceparent if isinstance(traceparent, str) and _TRACEPARENT.fullmatch(traceparent) else None,
     )
 
 

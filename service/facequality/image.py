@@ -110,9 +110,8 @@ class _Header:
         if self._reads > MAX_HEADER_READS:
             raise OSError("the header has too many pieces")
         start = self._position
-        piece = self._data[start : start + size if size >= 0 else None]
-        self._position = start + len(piece)
-        return bytes(piece)
+        self._position = start + size if size >= 0 else len(self._data)
+        return bytes(self._data[start : self._position])
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         origin = (0, self._position, len(self._data))[whence]

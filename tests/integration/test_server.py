@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 import urllib.request
-import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -479,7 +479,7 @@ async def test_the_request_id_is_echoed(served: Served) -> None:
     made = served.stub.GetPolicy(pb.GetPolicyRequest())
     await made
     request_id = dict(await made.trailing_metadata())["x-request-id"]
-    assert str(uuid.UUID(str(request_id))) == request_id
+    assert re.fullmatch("[0-9a-f]{32}", str(request_id))
 
 
 async def test_health_has_three_names(served: Served) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import re
 
 import pytest
 from facequality.correlation import correlate
@@ -22,7 +22,7 @@ def test_ids_are_taken() -> None:
 def test_a_malformed_id_is_replaced(given_id: str) -> None:
     """It would end up in logs."""
     made = correlate([("x-request-id", given_id)]).request_id
-    assert str(uuid.UUID(made)) == made
+    assert re.fullmatch("[0-9a-f]{32}", made)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["x-request-id", "traceparent"]), st.text() | st.binary())))

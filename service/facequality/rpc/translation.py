@@ -21,6 +21,7 @@ from facequality.v1 import face_quality_service_pb2, policy_pb2, verdict_pb2
 MAX_FACE_NUM = 120
 MIN_FACE_SIZES = (20, 34)
 FACE_MODEL_VERSIONS = ("2.0", "3.0")
+_DEFAULTS = model.DetectOptions()
 
 _Fields: TypeAlias = dict[str, Any]
 """A message's fields; None: absent."""
@@ -50,15 +51,14 @@ def _photo(message: CheckMessage) -> model.Photo:
 
 
 def _options(message: face_quality_service_pb2.DetectOptions) -> model.DetectOptions:
-    defaults = model.DetectOptions()
-    faces = message.max_face_num if message.HasField("max_face_num") else defaults.max_face_num
+    faces = message.max_face_num if message.HasField("max_face_num") else _DEFAULTS.max_face_num
     if not 1 <= faces <= MAX_FACE_NUM:
         what = f"{faces} is not in 1..{MAX_FACE_NUM}"
         raise InvalidRequest.field(ErrorReason.FACE_NUM_LIMIT, "options.max_face_num", what)
-    size = message.min_face_size if message.HasField("min_face_size") else defaults.min_face_size
+    size = message.min_face_size if message.HasField("min_face_size") else _DEFAULTS.min_face_size
     if size not in MIN_FACE_SIZES:
         raise InvalidRequest.field(ErrorReason.PARAMETER_INVALID, "options.min_face_size", f"{size} is not 20 or 34")
-    version = message.face_model_version or defaults.face_model_version
+    version = message.face_model_version or _DEFAULTS.face_model_version
     if version is not None and version not in FACE_MODEL_VERSIONS:
         what = f"{version[:32]!r} is not '2.0' or '3.0'"
         raise InvalidRequest.field(ErrorReason.PARAMETER_INVALID, "options.face_model_version", what)

@@ -76,7 +76,22 @@ class TencentCloudDetector:
         self._offset = 0.0
         self._url = Url(f"{options.endpoint.rstrip('/')}/")
         # The vendor signs values as they are, its page lower-cases them: in lower case both agree.
-        self._host = urlsplit(options.endpoint).netloc.lower()
+        host = urlsplit(options.endpoint).netloc.lower()
+        self._signed = (("content-type", protocol.CONTENT_TYPE), ("host", host))
+        self._always = {
+            "Host": host,
+            "Content-Type": protocol.CONTENT_TYPE,
+            "Accept": protocol.CONTENT_TYPE,
+            "Accept-Encoding": "identity",
+            "User-Agent": f"face-quality-gate/{__version__}",
+            "X-TC-Action": protocol.ACTION,
+            "X-TC-Version": protocol.VERSION,
+            "X-TC-Language": options.language,
+        }
+        if options.region:
+            self._always["X-TC-Region"] = options.region
+        if options.unsigned_payload:
+            self._always["X-TC-Content-SHA256"] = signature.UNSIGNED_PAYLOAD
 
     async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
         """Call DetectFace once, or twice if a kept connection had died.
@@ -144,30 +159,19 @@ class TencentCloudDetector:
     def _headers(self, length: int, payload_sha256: str) -> dict[str, str]:
         credential = self._credentials()
         timestamp = int(self._clock() + self._offset)
-        canonical = signature.Canonical(
-            "POST", "", (("content-type", protocol.CONTENT_TYPE), ("host", self._host)), payload_sha256
-        )
-        ids = correlation.current.get()
-        optional = {
-            "X-TC-Region": self._options.region,
-            "X-TC-Token": credential.token,
-            "X-TC-Content-SHA256": signature.UNSIGNED_PAYLOAD if self._options.unsigned_payload else None,
-            correlation.TRACEPARENT_HEADER: ids.traceparent if ids is not None else None,
-        }
-        return {
-            "Host": self._host,
-            "Content-Type": protocol.CONTENT_TYPE,
+        canonical = signature.Canonical("POST", "", self._signed, payload_sha256)
+        headers = {
+            **self._always,
             "Content-Length": str(length),
-            "Accept": protocol.CONTENT_TYPE,
-            "Accept-Encoding": "identity",
-            "User-Agent": f"face-quality-gate/{__version__}",
-            "X-TC-Action": protocol.ACTION,
-            "X-TC-Version": protocol.VERSION,
             "X-TC-Timestamp": str(timestamp),
-            "X-TC-Language": self._options.language,
             "Authorization": signature.authorization(canonical, credential, timestamp, protocol.SERVICE),
-            **{name: value for name, value in optional.items() if value},
         }
+        if credential.token:
+            headers["X-TC-Token"] = credential.token
+        ids = correlation.current.get()
+        if ids is not None and ids.traceparent is not None:
+            headers[correlation.TRACEPARENT_HEADER] = ids.traceparent
+        return headers
 
 
 def _retry(sends: int) -> Retry:
