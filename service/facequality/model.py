@@ -204,7 +204,7 @@ class PhotoRefused:
 
 @dataclass(frozen=True, slots=True)
 class PhotoBytes:
-    """A photo as its encoded bytes, or a view of them where they lie in a larger message."""
+    """A photo as its encoded bytes, or a view of them where they lie in a larger message; they must not change."""
 
     data: bytes | memoryview = field(repr=False)
 

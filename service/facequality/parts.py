@@ -120,9 +120,7 @@ def _cloud(settings: Settings, metrics: Metrics) -> Detector:
     metrics.serve_quota(settings.tencentcloud_qps)
     breaking = BreakingDetector(limited, on_state=functools.partial(metrics.observe_breaker, info))
     retrying = RetryingDetector(breaking, on_retry=functools.partial(metrics.observe_retry, info))
-    # A payload that is signed is hashed anyway.
-    fingerprint = None if settings.tencentcloud_unsigned_payload else client.fingerprint
-    return _sharing(retrying, settings, metrics, fingerprint)
+    return _sharing(retrying, settings, metrics, client.fingerprint)
 
 
 def _sharing(inner: Detector, settings: Settings, metrics: Metrics, fingerprint: Fingerprint | None = None) -> Detector:

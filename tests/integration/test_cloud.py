@@ -15,6 +15,7 @@ import grpc
 import pytest
 import trustme
 from facequality.app import App
+from facequality.detectors.sharing import SharingDetector
 from facequality.detectors.tencentcloud.client import CloudOptions, TencentCloudDetector
 from facequality.detectors.tencentcloud.credentials import FileCredentials
 from facequality.detectors.tencentcloud.signature import Credential
@@ -185,7 +186,8 @@ async def test_tokens_unsigned_payloads_and_trace_contexts_are_sent(endpoint: Up
 
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     options = CloudOptions(endpoint=endpoint.url, unsigned_payload=True, face_model_version="2.0")
-    detector = TencentCloudDetector(lambda: Credential(SECRET_ID, SECRET_KEY, "the-token"), options)
+    cloud = TencentCloudDetector(lambda: Credential(SECRET_ID, SECRET_KEY, "the-token"), options)
+    detector = SharingDetector(cloud, cloud.fingerprint)
     token = correlation.current.set(correlation.Correlation("r", trace))
     try:
         await detector.detect(PhotoBytes(PORTRAIT), DetectOptions())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import dataclasses
+import hashlib
 import json
 import os
 import resource
@@ -69,8 +70,6 @@ def call(
     timestamp: int | None = None,
 ) -> dict[str, Any]:
     """Post a signed request; return the content of Response."""
-    import hashlib
-
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     stamp = int(time.time()) if timestamp is None else timestamp
     sent = {"Content-Type": "application/json", "Host": endpoint.host, "X-TC-Action": "DetectFace", "X-TC-Version": "2020-03-03"}
@@ -253,6 +252,13 @@ def test_signatures_are_verified(emulator: EmulatedEndpoint) -> None:
     assert code(call(emulator, body, key=Credential(SECRET_ID, "wrong"))) == "AuthFailure.SignatureFailure"
     assert code(call(emulator, body, key=Credential("AKIDnobody", SECRET_KEY))) == "AuthFailure.SecretIdNotFound"
     assert code(call(emulator, body, headers={"X-TC-Token": "stray"})) == "AuthFailure.TokenFailure"
+    for times, expected in ((1, "InvalidParameterValue.NoFaceInPhoto"), (2, "AuthFailure.SignatureFailure")):
+        # A header is signed once, even if the arithmetic is right.
+        raw = json.dumps(body).encode()
+        signed = (("content-type", "application/json"), *[("host", emulator.host)] * times)
+        canonical = Canonical("POST", "", signed, hashlib.sha256(raw).hexdigest())
+        header = authorization(canonical, Credential(SECRET_ID, SECRET_KEY), now, "iai")
+        assert code(call(emulator, raw, headers={"Authorization": header}, timestamp=now)) == expected
 
 
 def test_tokens_are_verified() -> None:

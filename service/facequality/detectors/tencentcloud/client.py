@@ -13,6 +13,7 @@ import structlog
 
 from facequality import __version__, correlation
 from facequality.detector import DetectorInfo
+from facequality.detectors.sharing import Fingerprint
 from facequality.detectors.tencentcloud import protocol, signature
 from facequality.detectors.tencentcloud.credentials import CredentialSource
 from facequality.detectors.transport import BadAnswer, HttpClient, HttpFailure, Url
@@ -138,8 +139,12 @@ class TencentCloudDetector:
                 self._learn_offset(answer.headers.get("date", ""))
             raise
 
-    async def fingerprint(self, photo: PhotoBytes, options: DetectOptions) -> tuple[str, PhotoBytes]:
-        """Digest what tells identical calls: the payload's SHA-256, which its signature needs anyway."""
+    @property
+    def fingerprint(self) -> Fingerprint | None:
+        """What tells identical calls at no cost: the payload's SHA-256, where its signature needs it anyway; else None."""
+        return None if self._options.unsigned_payload else self._hashed
+
+    async def _hashed(self, photo: PhotoBytes, options: DetectOptions) -> tuple[str, PhotoBytes]:
         body = protocol.encode(photo, options, self._options.face_model_version)
         sha256 = await _sha256(body)
         return sha256, _HashedPhoto(photo.data, body=body, sha256=sha256)

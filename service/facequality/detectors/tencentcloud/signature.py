@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -39,7 +40,7 @@ class Canonical:
     """GET or POST."""
     query: str
     """As sent, without the question mark; empty for POST."""
-    headers: tuple[tuple[str, str], ...]
+    headers: Sequence[tuple[str, str]]
     """The signed ones, names in lower case, sorted, values as they are to be signed."""
     payload_sha256: str
     """Hex."""
@@ -47,18 +48,12 @@ class Canonical:
     @property
     def signed_headers(self) -> str:
         """Their names, joined by semicolons."""
-        return _headers(self.headers)[1]
+        return ";".join([name for name, _ in self.headers])
 
     def text(self) -> str:
         """The canonical request."""
-        lines, names = _headers(self.headers)
-        return f"{self.method}\n/\n{self.query}\n{lines}\n{names}\n{self.payload_sha256}"
-
-
-@lru_cache(maxsize=16)
-def _headers(headers: tuple[tuple[str, str], ...]) -> tuple[str, str]:
-    """Write the signed headers' lines, and their names; a gate's requests all have the same."""
-    return "".join([f"{name}:{value}\n" for name, value in headers]), ";".join([name for name, _ in headers])
+        headers = "".join([f"{name}:{value}\n" for name, value in self.headers])
+        return f"{self.method}\n/\n{self.query}\n{headers}\n{self.signed_headers}\n{self.payload_sha256}"
 
 
 def utc_date(timestamp: int) -> str:
