@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +11,7 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from facequality.correlation import REQUEST_ID_HEADER
 from facequality.detectors import deadline
 from facequality.errors import Code, ErrorReason, GateError
 from facequality.gate import Gate
@@ -26,10 +27,11 @@ PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
 class CheckFailed(Exception):
     """A photo could not be judged: a gRPC code, an ErrorReason (may be empty) and a text."""
 
-    def __init__(self, code: str, reason: str, message: str) -> None:
-        """Hold the three."""
+    def __init__(self, code: str, reason: str, message: str, metadata: Mapping[str, str] | None = None) -> None:
+        """``metadata`` is ErrorInfo's; over gRPC also the ``request_id`` that the gate's log has."""
         super().__init__(message)
         self.code, self.reason, self.message = code, reason, message
+        self.metadata = dict(metadata or {})
 
 
 class Checker(Protocol):
@@ -57,7 +59,7 @@ class LocalChecker:
         try:
             return to_response(await self.gate.check(to_request(CheckMessage(request))))
         except GateError as error:
-            raise CheckFailed(error.code.value, error.reason.value, error.message) from error
+            raise CheckFailed(error.code.value, error.reason.value, error.message, error.metadata) from error
         except Exception as error:
             raise CheckFailed(Code.INTERNAL, ErrorReason.GATE_BUG, f"a bug in the gate: {error!r}") from error
 
@@ -75,7 +77,14 @@ class RemoteChecker:
         try:
             response: pb.CheckFaceQualityResponse = await stub.CheckFaceQuality(request, timeout=self.timeout)
         except grpc.aio.AioRpcError as error:
-            raise CheckFailed(error.code().name, _reason(error), error.details() or "") from error
+            info = _info(error)
+            metadata = dict(info.metadata)
+            request_id = dict(error.trailing_metadata() or ()).get(REQUEST_ID_HEADER)
+            text = error.details() or ""
+            if isinstance(request_id, str):
+                metadata["request_id"] = request_id
+                text += f" (request {request_id})" if error.code() is grpc.StatusCode.INTERNAL else ""
+            raise CheckFailed(error.code().name, info.reason, text, metadata) from error
         return response
 
 
@@ -93,15 +102,15 @@ def find_photos(paths: Iterable[Path]) -> Iterator[Path]:
     """Yield the photos: files as they are, folders searched recursively for known suffixes, sorted."""
     for path in paths:
         if path.is_dir():
-            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and not p.is_dir())
+            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file())
         else:
             yield path
 
 
-def _reason(error: grpc.aio.AioRpcError) -> str:
+def _info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
     status = rpc_status.from_call(error)  # type: ignore[arg-type] # it has all that a Call needs here
+    info = error_details_pb2.ErrorInfo()
     for detail in status.details if status is not None else ():
-        info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info):
-            return str(info.reason)
-    return ""
+            break
+    return info

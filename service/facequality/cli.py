@@ -47,11 +47,6 @@ cli = typer.Typer(
 cli.add_typer(policy_cli.cli, name="policy")
 
 
-def main() -> None:
-    """Run the command line."""
-    cli()
-
-
 def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
     if asked:
         typer.echo(f"face-quality-gate {__version__}")
@@ -142,12 +137,14 @@ async def _check(paths: list[Path], policy: str, target: str, timeout: float, *,
                 outcome = await _check_one(checker, photo, policy, attributes=attributes)
                 if isinstance(outcome, CheckFailed):
                     worst = EXIT_ERROR
-                    parts = (outcome.code, outcome.reason, outcome.message)
+                    said = (outcome.code, outcome.reason, outcome.message)
                     if as_json:
-                        error = dict(zip(("code", "reason", "message"), parts, strict=True))
+                        error: dict[str, object] = dict(zip(("code", "reason", "message"), said, strict=True))
+                        if outcome.metadata:
+                            error["metadata"] = outcome.metadata
                         typer.echo(json.dumps({"photo": str(photo), "error": error}))
                     else:
-                        add_error(table, str(photo), *parts)
+                        add_error(table, str(photo), *said)
                 else:
                     if outcome.verdict != verdict_pb2.VERDICT_ACCEPTED:
                         worst = max(worst, EXIT_REJECTED)
@@ -208,7 +205,3 @@ def _settings(*, serving: bool = False) -> settings.Settings:
 def _fail(text: str) -> typing.NoReturn:
     typer.echo(text, err=True)
     raise typer.Exit(EXIT_ERROR)
-
-
-if __name__ == "__main__":
-    main()

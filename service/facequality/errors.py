@@ -120,8 +120,8 @@ class GateError(Exception):
     ) -> None:
         """``metadata`` goes into ErrorInfo, ``violations`` into BadRequest.
 
-        ``retry`` says whether the gate itself may try again; RetryInfo tells the caller to wait as long as it says, or
-        ``wait_seconds``.
+        ``retry`` says whether the gate itself tries again, and has when the error reaches the caller; RetryInfo tells the caller
+        to wait as long as it says, or ``wait_seconds``.
         """
         super().__init__(message)
         self.reason = reason
@@ -180,7 +180,7 @@ class Overloaded(GateError):
     def __init__(self, running: int) -> None:
         """``running`` is how many calls are in progress."""
         text = f"the gate has {running} calls in progress and takes no more at the moment"
-        super().__init__(ErrorReason.OVERLOADED, text, retry=Retry.YES)
+        super().__init__(ErrorReason.OVERLOADED, text, wait_seconds=0.5)
 
 
 class DetectorError(GateError):

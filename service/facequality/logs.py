@@ -12,6 +12,7 @@ import warnings
 from contextvars import ContextVar
 
 import orjson
+import stamina.instrumentation
 import structlog
 
 from facequality.gate import CheckResult
@@ -73,6 +74,8 @@ def configure(level: str) -> None:
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
     logging.captureWarnings(capture=True)
+    # The call's own line and a metric tell of retries.
+    stamina.instrumentation.set_on_retry_hooks([])
     # Pillow warns of what hostile photos hold; the verdict says it better.
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
@@ -86,7 +89,7 @@ def note_check(result: CheckResult) -> None:
         "verdict": result.judgement.verdict.value,
         "reasons": [reason.value for reason in result.judgement.reasons],
         "detector": result.detector.name,
-        "detector_called": not result.saved_call,
+        "detector_called": not result.saved_call and not (answer is not None and answer.cached),
     }
     if result.image is not None:
         image = result.image

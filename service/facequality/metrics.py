@@ -171,8 +171,11 @@ class Metrics:
         self.reload_ok.set(success)
 
     def observe_rpc_start(self, grpc_type: str, service: str, method: str) -> None:
-        """An RPC's first message is there."""
+        """An RPC has begun."""
         self._child(self.started, grpc_type, service, method).inc()
+
+    def observe_message(self, grpc_type: str, service: str, method: str) -> None:
+        """An RPC's message has been read."""
         self._child(self.received, grpc_type, service, method).inc()
 
     def observe_rpc_end(self, grpc_type: str, service: str, method: str, code: grpc.StatusCode, seconds: float) -> None:

@@ -20,7 +20,7 @@ from facequality.detectors.embedded import capabilities
 from facequality.errors import PolicyNotFound
 from facequality.measure import FACE_MEASURES
 from facequality.model import Measure
-from facequality.policy import Policy, PolicySet, built_in
+from facequality.policy import PRESETS, Policy, PolicySet
 from facequality.policy_document import Effect, differences, document, json_schema
 from facequality.policy_file import PolicyFileError, load
 from facequality.rendering import show_policies
@@ -133,9 +133,7 @@ def _yaml(content: dict[str, typing.Any]) -> str:
 
     # Texts that look like numbers stay texts, and small numbers are written out: the loader reads both as they were.
     Dumper.add_representer(str, _text)
-    Dumper.add_representer(
-        float, lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:float", f"{value:.15f}".rstrip("0"))
-    )
+    Dumper.add_representer(float, _decimal)
     return yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -175,8 +173,10 @@ def _selected(text: str) -> dict[str, Policy]:
             return dict(load(Path(text), datetime.now(UTC)).policies)
         if path and Path(path).exists():
             policy = load(Path(path), datetime.now(UTC)).get(name)
+        elif text in PRESETS:
+            policy = PRESETS[text]
         else:
-            policy = built_in(datetime.now(UTC)).get(text)
+            _fail(f"{text!r} is no file, and not one of the built-in policies {', '.join(PRESETS)}")
     except (PolicyFileError, PolicyNotFound, OSError) as error:
         _fail(str(error))
     return {policy.name: policy}

@@ -3,7 +3,7 @@
     with detectface_emulator() as emulator:
         ...  # emulator.url, emulator.secret_id, emulator.secret_key, emulator.calls
 
-Needs the extra ``embedded`` unless a detector or a scenario that never asks it is given.
+Needs the extra ``embedded`` unless a detector is given.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ def detectface_emulator(
 
     Raises:
         ScenarioError: the scenario cannot be used.
+        StartError: no detector is given, and the embedded engine cannot start.
     """
     script = scenario if isinstance(scenario, scenarios.Scenario) or scenario is None else scenarios.load(Path(scenario))
     keys = {SECRET_ID: Credential(SECRET_ID, SECRET_KEY, token)}

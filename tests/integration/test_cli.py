@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "nested" / "blurred.JPG").write_bytes(photos.encode(photos.blurred(), "JPEG"))
     (root / "nested" / "cat.bmp").write_bytes(photos.encode(photos.cat(), "BMP"))
     (root / "notes.txt").write_text("no photo")
+    # Whoever opened this one would wait for ever.
+    os.mkfifo(root / "camera.jpg")
     return root
 
 
@@ -95,7 +99,10 @@ async def test_a_target_gives_the_same_answers_as_in_process(served: Served, fol
     assert local.stdout == remote.stdout
     refused = await asyncio.to_thread(run, "check", folder, "--json", "--policy", "x", "--target", target)
     assert refused.exit_code == 2
-    assert json.loads(refused.stdout.splitlines()[0])["error"]["reason"] == "POLICY_NOT_FOUND"
+    error = json.loads(refused.stdout.splitlines()[0])["error"]
+    assert error["reason"] == "POLICY_NOT_FOUND"
+    # The gate's log has it under this id.
+    assert re.fullmatch("[0-9a-f]{32}", error["metadata"]["request_id"])
 
 
 async def test_a_huge_file_is_a_verdict_either_way(served: Served, tmp_path: Path) -> None:
@@ -135,6 +142,13 @@ def test_policies_are_shown() -> None:
     assert list(shown["policies"]) == ["loose", "normal", "enroll", "strict"]
     assert shown["policies"]["enroll"]["bounds"]["brightness"] == {"min": 30, "max": 70}
     assert run("policy", "show", "nope").exit_code == 2
+
+
+def test_a_misspelt_file_is_not_taken_for_a_policy() -> None:
+    """The text says what was looked for."""
+    result = run("policy", "diff", "kiosk.yaml", "enroll")
+    assert result.exit_code == 2
+    assert "'kiosk.yaml' is no file, and not one of the built-in policies" in result.output
 
 
 def test_the_version() -> None:

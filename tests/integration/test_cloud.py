@@ -65,8 +65,9 @@ async def cloud(endpoint: Upstream, http: HttpOptions | None = None, **options: 
 class Gate:
     """A whole gate in front of an endpoint."""
 
-    def __init__(self, app: App, channel: grpc.aio.Channel) -> None:
+    def __init__(self, app: App, channel: grpc.aio.Channel, target: str) -> None:
         self.app = app
+        self.target = target
         self.stub = pb_grpc.FaceQualityServiceStub(channel)
 
     async def check(self, policy: str = "", image: bytes = PORTRAIT, **more: Any) -> pb.CheckFaceQualityResponse:
@@ -99,8 +100,8 @@ async def gate(
     )
     metrics = Metrics(CollectorRegistry())
     app = App(settings, build_detector(settings, metrics), metrics=metrics)
-    async with running(app) as (channel, _):
-        yield Gate(app, channel)
+    async with running(app) as (channel, ports):
+        yield Gate(app, channel, f"127.0.0.1:{ports.grpc}")
 
 
 @pytest.fixture(scope="module")

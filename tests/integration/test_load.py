@@ -87,6 +87,9 @@ async def test_calls_over_the_limit_wait_and_the_line_is_short() -> None:
         detector.delay = 0.1
         assert len(await asyncio.gather(*(stub.CheckFaceQuality(distinct(number)) for number in range(4)))) == 4
         assert sample(app, "facequality_queued_calls") == sample(app, "facequality_in_flight_bytes") == 0
+        # Of what was refused no message was read.
+        assert sample(app, "grpc_server_started_total", **CHECK) == 9
+        assert sample(app, "grpc_server_msg_received_total", **CHECK) == 6
 
 
 async def test_waiting_counts_against_the_deadline() -> None:
@@ -217,6 +220,8 @@ async def test_identical_photos_share_a_call_and_are_cached_where_asked_for() ->
         assert not any(answer.cached for answer in answers)
         again = await served.check("loose", PHOTO)
         assert again.cached
+        # The two calls and those that shared them; what the cache answered was no call.
+        assert served.outcomes("ok") == 4
         assert again.upstream_request_id == answers[0].upstream_request_id
         assert endpoint.calls == 2
         registry = served.app.metrics.registry

@@ -106,13 +106,17 @@ async def test_a_check_is_one_log_line_without_the_photo() -> None:
 
 
 async def test_the_vendors_request_id_is_in_every_line() -> None:
-    """Of a verdict and of an error, under the same name; a fault of the operator's is a warning; no secret is anywhere."""
+    """Of a verdict and of an error, under the same name; a fault of the operator's is a warning; no secret is anywhere.
+
+    One line a call, also of one that was tried again; an answer from the cache was no call of the detector.
+    """
     async with upstream() as endpoint:
         variables = {
             "FACEQUALITY_DETECTOR": "tencentcloud",
             "FACEQUALITY_TENCENTCLOUD_ENDPOINT": endpoint.url,
             "TENCENTCLOUD_SECRET_ID": "the-secret-id",
             "TENCENTCLOUD_SECRET_KEY": "the-secret-key",
+            "FACEQUALITY_CACHE_SECONDS": "60",
         }
         async with serving(**variables) as gate:
             started = await gate.event("server.started")
@@ -121,13 +125,23 @@ async def test_the_vendors_request_id_is_in_every_line() -> None:
                 request = pb.CheckFaceQualityRequest(image=photos.encode(photos.cat(), "JPEG"))
                 await stub.CheckFaceQuality(request)
                 verdict = await gate.event("rpc.handled")
+                await stub.CheckFaceQuality(request)
+                again = await gate.event("rpc.handled")
+                endpoint.exchange = answering(error("InternalError"))
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=photos.encode(photos.blurred(), "JPEG")))
+                lines = len(gate.log)
+                await gate.event("rpc.handled")
+                assert len(gate.log) == lines + 1
                 endpoint.exchange = answering(error("AuthFailure.SignatureFailure"))
+                request = pb.CheckFaceQualityRequest(image=photos.encode(photos.portrait(), "JPEG"))
                 with pytest.raises(grpc.aio.AioRpcError):
                     await stub.CheckFaceQuality(request)
                 failed = await gate.event("rpc.handled")
             assert verdict["upstream_request_id"] == "bcde47b5-e6d8-446e-a538-bcecffbe306a"
             assert (failed["upstream_request_id"], failed["upstream_code"]) == ("req-1", "AuthFailure.SignatureFailure")
             assert (verdict["level"], failed["level"]) == ("info", "warning")
+            assert (verdict["detector_called"], again["detector_called"]) == (True, False)
             assert not any(secret in "".join(gate.raw) for secret in ("the-secret", "secret text", "TC3-HMAC"))
 
 
@@ -182,3 +196,5 @@ async def test_a_wrong_setting_ends_with_2_and_one_plain_line(variables: dict[st
         assert await gate.exit_code() == 2
         assert text in "".join(gate.raw)
         assert "Traceback" not in "".join(gate.raw)
+        # gRPC's core is silent.
+        assert not any(".cc:" in line for line in gate.raw)

@@ -9,10 +9,12 @@ from typing import Any
 
 import grpc
 import pytest
+from facequality.client import channel_options
 from facequality.detectors.resilience import RetryBudget
 from facequality.emulator.scenario import Scenario
 from facequality.testing import detectface_emulator
 from facequality.v1 import face_quality_service_pb2 as pb
+from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 from facequality.v1 import verdict_pb2
 
 from tests import photos
@@ -73,6 +75,17 @@ async def test_what_may_help_is_tried_again_and_no_more(
         assert endpoint.calls == served.paid == paid
         assert retries(served) == paid - 1
         assert (await served.stub.CheckFaceQuality(REQUEST)).verdict == verdict_pb2.VERDICT_ACCEPTED
+
+
+async def test_a_clients_own_retries_do_not_multiply_what_is_paid() -> None:
+    """The gate has tried again already: gRPC, with the service config, is told not to."""
+    async with behind({"rules": [{"action": {"error": "InternalError"}}]}) as (endpoint, served):
+        async with grpc.aio.insecure_channel(served.target, options=channel_options()) as channel:
+            error = await failure(pb_grpc.FaceQualityServiceStub(channel).CheckFaceQuality(REQUEST))
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        assert dict(error.trailing_metadata())["grpc-retry-pushback-ms"] == "-1"
+        assert "RetryInfo" in details(error)
+        assert endpoint.calls == served.paid == 3
 
 
 async def test_a_throttling_vendor_is_not_asked_again_within_a_second() -> None:

@@ -89,7 +89,7 @@ class DetectorCall:
 
 
 class ObservedDetector(DetectorDecorator):
-    """Passes calls on and tells the observer how they ended."""
+    """Passes calls on and tells the observer how they ended; an answer from the cache was no call."""
 
     def __init__(
         self,
@@ -106,14 +106,14 @@ class ObservedDetector(DetectorDecorator):
     async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
         """Call the inner detector; raises what it raises."""
         started = self._clock()
-        outcome = Outcome.BUG
         try:
             answer = await self._inner.detect(photo, options)
-            outcome = Outcome.PHOTO_REFUSED if isinstance(answer, PhotoRefused) else Outcome.OK
         except BaseException as error:
-            outcome = outcome_of(error)
+            self._tell(outcome_of(error), started)
             raise
-        else:
-            return answer
-        finally:
-            self._observe(DetectorCall(self.info, outcome, self._clock() - started))
+        if not answer.cached:
+            self._tell(Outcome.PHOTO_REFUSED if isinstance(answer, PhotoRefused) else Outcome.OK, started)
+        return answer
+
+    def _tell(self, outcome: Outcome, started: float) -> None:
+        self._observe(DetectorCall(self.info, outcome, self._clock() - started))

@@ -75,7 +75,7 @@ class Emulator:
         self._clock = clock
         self._limiter = self._make_limiter()
         self.calls = 0
-        """Authentic requests so far: what the vendor would bill."""
+        """Authentic requests so far, whatever became of them."""
         self.registry = CollectorRegistry()
         self._requests = Counter("detectface_emulator_requests_total", "Requests.", ("code",), registry=self.registry)
         self._seconds = Histogram("detectface_emulator_seconds", "Seconds until the answer left.", registry=self.registry)
@@ -148,7 +148,7 @@ class Emulator:
         rule = self._rule(call, image, url, source)
         await asyncio.sleep((rule.latency or self._scenario.latency).draw(source))
         if rule.action.error is not None:
-            raise ApiError(rule.action.error)
+            return replace(_failed(rule.action.error, language), action=rule.action)
         if rule.action.example is not None:
             return Outcome(_EXAMPLES[rule.action.example], action=rule.action)
         if rule.action.response is not None:

@@ -33,15 +33,21 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
     """
 
     def __init__(
-        self, admission: Admission, deadline_seconds: float, parsers: Mapping[str, Callable[[bytes], Any]] | None = None
+        self,
+        admission: Admission,
+        deadline_seconds: float,
+        parsers: Mapping[str, Callable[[bytes], Any]] | None = None,
+        *,
+        on_message: Callable[[Method], None] = lambda _: None,
     ) -> None:
         """``deadline_seconds``: budget of a call without a deadline, and upper bound of one with.
 
-        ``parsers``, by path, read messages in another way than the handler would.
+        ``parsers``, by path, read messages in another way than the handler would; ``on_message`` is told of each one read.
         """
         self._admission = admission
         self._deadline_seconds = deadline_seconds
         self._parsers = parsers or {}
+        self._on_message = on_message
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -50,13 +56,14 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or handler.unary_unary is None or handler.request_deserializer is None:
             return handler
-        if Method.of(handler_call_details.method).is_quiet:
+        method = Method.of(handler_call_details.method)
+        if method.is_quiet:
             return handler
         parse = self._parsers.get(handler_call_details.method, handler.request_deserializer)
-        admitted = self._admitted(handler, parse)
+        admitted = self._admitted(handler, method, parse)
         return grpc.stream_unary_rpc_method_handler(admitted, None, handler.response_serializer)
 
-    def _admitted(self, handler: Handler, parse: Callable[[bytes], Any]) -> Callable[..., Any]:
+    def _admitted(self, handler: Handler, method: Method, parse: Callable[[bytes], Any]) -> Callable[..., Any]:
         inner = behaviour_of(handler)
 
         async def call(_: AsyncIterator[bytes], context: Context) -> Any:
@@ -70,6 +77,7 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
                 async with deadline.Enforced("message", READ_SECONDS):
                     raw = await _only(context)
                 place.shrink(len(raw))
+                self._on_message(method)
                 # No name may keep the message or its bytes: the handler lets go of the photo as soon as it can.
                 parsed = [_parsed(parse, raw)]
                 del raw

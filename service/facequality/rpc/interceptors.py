@@ -15,7 +15,7 @@ import structlog
 from grpc_status import rpc_status
 
 from facequality import correlation, logs
-from facequality.errors import Code, GateError
+from facequality.errors import Code, GateError, Retry
 from facequality.metrics import Metrics
 from facequality.rpc.handlers import Context, Continuation, Handler, Method, behaviour_of, with_behaviour
 from facequality.rpc.status import bug_status, to_status
@@ -85,8 +85,14 @@ class CallMetrics:
         self._metrics = metrics
 
     def began(self, method: Method) -> None:
-        """Its first message is there, or will be."""
+        """Its message is there, or will be read when there is room for it."""
         self._metrics.observe_rpc_start(method.kind, method.service, method.name)
+        if method.is_quiet:
+            self.received(method)
+
+    def received(self, method: Method) -> None:
+        """Its message has been read."""
+        self._metrics.observe_message(method.kind, method.service, method.name)
 
     def ended(self, method: Method, code: grpc.StatusCode, seconds: float) -> None:
         """It is complete."""
@@ -185,8 +191,10 @@ class _Call:
         trailing = (*self._request_id, *status.trailing_metadata)
         if isinstance(error, GateError) and error.retry_after is not None:
             # gRPC's built-in retries do not read RetryInfo, but wait as long as this says, even past the call's deadline; below
-            # 0 they give up, and the caller has its answer at once.
-            pushback = round(1000 * error.retry_after) if error.retry_after <= LONGEST_PUSHBACK else -1
+            # 0 they give up, and the caller has its answer at once. What the gate has tried again, and may have paid for each
+            # time, they would multiply.
+            is_untried = error.retry is Retry.NEVER and error.retry_after <= LONGEST_PUSHBACK
+            pushback = round(1000 * error.retry_after) if is_untried else -1
             trailing = (*trailing, ("grpc-retry-pushback-ms", str(pushback)))
         _let_go(error)
         await self._context.abort(status.code, status.details, trailing)

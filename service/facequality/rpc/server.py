@@ -75,11 +75,12 @@ def build_server(
     settings: Settings,
 ) -> grpc.aio.Server:
     """Make the main server, without a port yet."""
+    calls, parsers = CallMetrics(metrics), {_CHECK: CheckMessage.parse}
     server = grpc.aio.server(
         interceptors=[
-            CallInterceptor(CallMetrics(metrics), in_flight, AccessLog()),
+            CallInterceptor(calls, in_flight, AccessLog()),
             ParsingInterceptor(),
-            AdmissionInterceptor(admission, settings.deadline_seconds, {_CHECK: CheckMessage.parse}),
+            AdmissionInterceptor(admission, settings.deadline_seconds, parsers, on_message=calls.received),
         ],
         options=(*_OPTIONS, *_ageing(settings)),
     )
