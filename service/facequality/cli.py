@@ -7,8 +7,8 @@ import json
 import os
 import sys
 import typing
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +20,7 @@ from google.protobuf import json_format
 from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.progress import Progress
+from rich.table import Table
 
 from facequality import __version__, app, client, logs, parts, policy_cli, settings
 from facequality.checking import Checker, CheckFailed, LocalChecker, RemoteChecker, find_photos, read_photo
@@ -108,11 +109,24 @@ def emulate(
     """Serve a DetectFace-compatible HTTP endpoint on the embedded engine."""
     logs.configure("info")
     try:
-        accepted = _emulator_keys(keys, secret_id, secret_key, no_auth=no_auth)
+        with _names("--keys", keys):
+            accepted = _emulator_keys(keys, secret_id, secret_key, no_auth=no_auth)
         script = scenarios.load(scenario) if scenario is not None else None
-        asyncio.run(emulator_server.serve_forever(parts.embedded_detector(), accepted, script, address, tls_certificate))
+        with _names("--tls-certificate", tls_certificate):
+            tls = emulator_server.tls_context(tls_certificate) if tls_certificate is not None else None
+        asyncio.run(emulator_server.serve_forever(parts.embedded_detector(), accepted, script, address, tls))
     except (parts.StartError, scenarios.ScenarioError, ValueError, OSError) as error:
         _fail(str(error))
+
+
+@contextmanager
+def _names(option: str, file: Path | None) -> Iterator[None]:
+    """Say which option's file is wrong, and what is wrong with it."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        why = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+        _fail(f"{option} {file}: {why}" if file is not None else why)
 
 
 def _emulator_keys(file: Path | None, secret_id: str, secret_key: str, *, no_auth: bool) -> dict[str, Credential] | None:
@@ -130,32 +144,32 @@ async def _check(paths: list[Path], policy: str, target: str, timeout: float, *,
         _fail("no photo found")
     table, worst = verdict_table(), 0
     hidden = as_json or len(photos) < PROGRESS_FROM or not sys.stderr.isatty()
-    with Progress(console=Console(stderr=True), disable=hidden, transient=True) as progress:
-        task = progress.add_task("checking", total=len(photos))
-        async with _checker(target, timeout) as checker:
-            for photo in photos:
-                outcome = await _check_one(checker, photo, policy, attributes=attributes)
-                if isinstance(outcome, CheckFailed):
-                    worst = EXIT_ERROR
-                    said = (outcome.code, outcome.reason, outcome.message)
-                    if as_json:
-                        error: dict[str, object] = dict(zip(("code", "reason", "message"), said, strict=True))
-                        if outcome.metadata:
-                            error["metadata"] = outcome.metadata
-                        typer.echo(json.dumps({"photo": str(photo), "error": error}))
-                    else:
-                        add_error(table, str(photo), *said)
-                else:
-                    if outcome.verdict != verdict_pb2.VERDICT_ACCEPTED:
-                        worst = max(worst, EXIT_REJECTED)
-                    if as_json:
-                        typer.echo(json.dumps({"photo": str(photo)} | _as_json(outcome)))
-                    else:
-                        add_verdict(table, str(photo), outcome)
-                progress.advance(task)
-    if not as_json:
-        Console().print(table)
+    try:
+        with Progress(console=Console(stderr=True), disable=hidden, transient=True) as progress:
+            task = progress.add_task("checking", total=len(photos))
+            async with _checker(target, timeout) as checker:
+                for photo in photos:
+                    outcome = await _check_one(checker, photo, policy, attributes=attributes)
+                    worst = max(worst, _report(photo, outcome, None if as_json else table))
+                    progress.advance(task)
+    finally:
+        # Also of a run that is interrupted: each verdict may have been paid for.
+        if table.row_count:
+            Console().print(table)
     return worst
+
+
+def _report(photo: Path, outcome: pb.CheckFaceQualityResponse | CheckFailed, table: Table | None) -> int:
+    """Add an outcome to the table, or write it as a line of JSON; return its exit status."""
+    if table is None:
+        typer.echo(json.dumps({"photo": str(photo)} | _as_json(outcome)))
+    elif isinstance(outcome, CheckFailed):
+        add_error(table, str(photo), outcome.code, outcome.reason, outcome.message)
+    else:
+        add_verdict(table, str(photo), outcome)
+    if isinstance(outcome, CheckFailed):
+        return EXIT_ERROR
+    return 0 if outcome.verdict == verdict_pb2.VERDICT_ACCEPTED else EXIT_REJECTED
 
 
 async def _check_one(
@@ -190,8 +204,11 @@ async def _checker(target: str, timeout: float) -> AsyncIterator[Checker]:
         await detector.aclose()
 
 
-def _as_json(response: pb.CheckFaceQualityResponse) -> dict[str, object]:
-    document: dict[str, object] = json_format.MessageToDict(response, always_print_fields_with_no_presence=True)
+def _as_json(outcome: pb.CheckFaceQualityResponse | CheckFailed) -> dict[str, object]:
+    if isinstance(outcome, CheckFailed):
+        error: dict[str, object] = {"code": outcome.code, "reason": outcome.reason, "message": outcome.message}
+        return {"error": error | ({"metadata": outcome.metadata} if outcome.metadata else {})}
+    document: dict[str, object] = json_format.MessageToDict(outcome, always_print_fields_with_no_presence=True)
     return document
 
 

@@ -98,7 +98,7 @@ def _proxy(value: SecretStr) -> SecretStr:
 
 def _readable(value: Path | None) -> Path | None:
     if value is not None and not os.access(value, os.R_OK):
-        raise ValueError("cannot be read")
+        raise ValueError(f"{value} cannot be read" if value.exists() else f"there is no {value}")
     return value
 
 

@@ -647,5 +647,11 @@ def test_the_command_line_asks_for_authentication(tmp_path: Path) -> None:
     keys.write_text('{"AKID": {"secret": "x"}}')
     result = run("emulate", "--keys", keys)
     assert (result.exit_code, "AKID: must be" in result.output) == (2, True)
+    keys.write_text("AKID")
+    result = run("emulate", "--keys", keys)
+    assert (result.exit_code, f"--keys {keys}: is not JSON" in result.output) == (2, True)
+    for name, text in (("keys.json", "must be a PEM file"), ("missing.pem", "cannot be read: No such file")):
+        result = run("emulate", "--no-auth", "--tls-certificate", tmp_path / name)
+        assert (result.exit_code, f"--tls-certificate {tmp_path / name}: {text}" in result.output) == (2, True)
     result = run("emulate", "--no-auth", "--address", "nowhere")
     assert (result.exit_code, "must be HOST:PORT" in result.output) == (2, True)

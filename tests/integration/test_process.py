@@ -14,11 +14,15 @@ from typing import Any
 
 import grpc
 import pytest
+from facequality.emulator.scenario import Scenario
+from facequality.testing import detectface_emulator
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests import photos
+from tests.detections import EXAMPLE_2
+from tests.unit.test_gate import RecordingDetector
 from tests.upstream import answering, error, upstream
 
 COMMAND = str(Path(sys.executable).parent / "face-quality-gate")
@@ -143,6 +147,32 @@ async def test_the_vendors_request_id_is_in_every_line() -> None:
             assert (verdict["level"], failed["level"]) == ("info", "warning")
             assert (verdict["detector_called"], again["detector_called"]) == (True, False)
             assert not any(secret in "".join(gate.raw) for secret in ("the-secret", "secret text", "TC3-HMAC"))
+
+
+async def test_an_interrupted_check_shows_what_it_has(tmp_path: Path) -> None:
+    """Each verdict may have been paid for; the third photo's answer never comes."""
+    script = {"rules": [{"match": {"calls": [1, 2]}, "action": {"example": 2}}, {"action": {"hang": True}}]}
+    for number, photo in enumerate((photos.cat(), photos.portrait(), photos.blurred())):
+        (tmp_path / f"{number}.jpg").write_bytes(photos.encode(photo, "JPEG"))
+    with detectface_emulator(Scenario.model_validate(script), detector=RecordingDetector(EXAMPLE_2)) as endpoint:
+        environ = os.environ | {
+            "FACEQUALITY_DETECTOR": "tencentcloud",
+            "FACEQUALITY_TENCENTCLOUD_ENDPOINT": endpoint.url,
+            "TENCENTCLOUD_SECRET_ID": endpoint.secret_id,
+            "TENCENTCLOUD_SECRET_KEY": endpoint.secret_key,
+            "COLUMNS": "200",
+        }
+        process = await asyncio.create_subprocess_exec(
+            COMMAND, "check", str(tmp_path), env=environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        async with asyncio.timeout(30):
+            while endpoint.calls < 3:
+                await asyncio.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            shown, said = await process.communicate()
+    assert process.returncode not in {0, 1}
+    assert [name in shown.decode() for name in ("0.jpg", "1.jpg", "2.jpg")] == [True, True, False]
+    assert b"Traceback" not in said
 
 
 async def test_sigterm_drops_readiness_keeps_serving_and_finishes_what_was_accepted() -> None:

@@ -165,7 +165,8 @@ def load(path: Path) -> Scenario:
     except OSError as error:
         raise ScenarioError(f"{path}: cannot be read: {error.strerror}") from error
     except YamlError as error:
-        raise ScenarioError(f"{path}:{error.line}: {error}") from error
+        where = f"{path}:{error.line}" if error.line else str(path)
+        raise ScenarioError(f"{where}: {error}") from error
     except ValidationError as error:
         lines = (f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors())
         raise ScenarioError("\n".join(lines)) from error

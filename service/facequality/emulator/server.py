@@ -302,7 +302,10 @@ def read_keys(text: str) -> dict[str, Credential]:
     Raises:
         ValueError: it is not of that form.
     """
-    document = json.loads(text)
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise ValueError("must be a JSON object of secret ids")  # noqa: TRY004 - a file's content, not a type
     keys = {}
@@ -318,24 +321,35 @@ def read_keys(text: str) -> dict[str, Credential]:
     return keys
 
 
+def tls_context(certificate: Path) -> ssl.SSLContext:
+    """Read a PEM file of a certificate and its key.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is none.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate)
+    except ssl.SSLError as error:
+        raise ValueError("must be a PEM file of a certificate and its key") from error
+    return context
+
+
 async def serve_forever(
     detector: Detector,
     keys: Mapping[str, Credential] | None,
     scenario: Scenario | None,
     address: str,
-    tls_certificate: Path | None,
+    tls: ssl.SSLContext | None,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
         ValueError: the address is malformed.
-        OSError: it cannot be bound, or the certificate cannot be read.
+        OSError: it cannot be bound.
     """
     host, port = split_address(address)
-    tls = None
-    if tls_certificate is not None:
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.load_cert_chain(tls_certificate)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
