@@ -162,9 +162,10 @@ async def test_an_interrupted_check_shows_what_it_has(tmp_path: Path) -> None:
             "TENCENTCLOUD_SECRET_KEY": endpoint.secret_key,
             "COLUMNS": "200",
         }
-        process = await asyncio.create_subprocess_exec(
-            COMMAND, "check", str(tmp_path), env=environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
+        # Whatever runs in a shell's background ignores SIGINT, and so would what it starts.
+        command = ("env", "--default-signal=INT", COMMAND, "check", str(tmp_path))
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*command, env=environ, stdout=pipe, stderr=pipe)
         async with asyncio.timeout(30):
             while endpoint.calls < 3:
                 await asyncio.sleep(0.05)
