@@ -156,20 +156,22 @@ class App:
         await self.health.set_ready(ready=False)
         servicer = FaceQualityServicer(self.gate, self.store)
         main = build_server(servicer, self.health, self.metrics, self.in_flight, self._admission, settings)
-        grpc_port = await self._listen(main, settings.grpc_address)
+        grpc_port = self._bind(main, settings.grpc_address)
         health_port = None
         if settings.health_address:
-            health_port = await self._listen(build_health_server(self.health), settings.health_address)
-        return Ports(grpc_port, self._serve_metrics(settings.metrics_address), health_port)
+            health_port = self._bind(build_health_server(self.health), settings.health_address)
+        metrics_port = self._serve_metrics(settings.metrics_address)
+        # Last, when every address is ours: gRPC's core can crash if a server is stopped as soon as it is started.
+        for server in self._servers:
+            await server.start()
+        return Ports(grpc_port, metrics_port, health_port)
 
-    async def _listen(self, server: grpc.aio.Server, address: str) -> int:
+    def _bind(self, server: grpc.aio.Server, address: str) -> int:
         self._servers.append(server)
         try:
-            port = server.add_insecure_port(address)
+            return server.add_insecure_port(address)
         except RuntimeError as error:
             raise StartError(f"cannot listen on {address}: the address is in use or not this machine's") from error
-        await server.start()
-        return port
 
     def _serve_metrics(self, address: str) -> int:
         host, port = split_address(address)
