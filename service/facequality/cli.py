@@ -63,9 +63,10 @@ def _root(
     pass
 
 
-@cli.command()
+# \b: click leaves the lines as they are.
+@cli.command(epilog=f"\b\nSettings and their defaults:\n{settings.describe()}")
 def serve() -> None:
-    """Serve gRPC and metrics. Settings come from the environment (FACEQUALITY_...; see the README)."""
+    """Serve gRPC and metrics. Settings come from the environment."""
     loaded = _settings(serving=True)
     logs.configure(loaded.log_level)
     for hint in settings.misspelt(os.environ):

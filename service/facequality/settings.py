@@ -222,7 +222,8 @@ def load(*, serving: bool = False) -> Settings:
     if settings is not None and serving:
         mistakes += _missing_credentials(settings)
     if mistakes or settings is None:
-        raise SettingsError("\n".join(mistakes))
+        # On its own a misspelt name only warrants a warning; here it may be why a value is missing.
+        raise SettingsError("\n".join(mistakes + misspelt(environ)))
     return settings
 
 
@@ -234,7 +235,7 @@ def misspelt(environ: Mapping[str, str]) -> list[str]:
     known = variables()
     hints = []
     for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in known:
+        if name.startswith((PREFIX, "TENCENTCLOUD_")) and name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
             hints += [f"{name} is not a setting; did you mean {near[0]}?"] if near else []
     return hints
@@ -243,6 +244,15 @@ def misspelt(environ: Mapping[str, str]) -> list[str]:
 def variables() -> list[str]:
     """Name every variable."""
     return [_variable(str(field.validation_alias or name)) for name, field in Settings.model_fields.items()]
+
+
+def describe() -> str:
+    """List every variable as ``NAME=default``, each with its meaning in the line below."""
+    lines = []
+    for name, field in zip(variables(), Settings.model_fields.values(), strict=True):
+        default = "" if field.default is None or isinstance(field.default, SecretStr) else str(field.default)
+        lines += [f"{name}={default}", f"    {field.description}"]
+    return "\n".join(lines)
 
 
 def _variable(name: str) -> str:

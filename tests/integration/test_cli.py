@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from facequality import __version__
+from facequality import __version__, settings
 from facequality.cli import cli
 from typer.testing import CliRunner, Result
 
@@ -154,6 +154,14 @@ def test_a_misspelt_file_is_not_taken_for_a_policy() -> None:
 def test_the_version() -> None:
     """One line."""
     assert run("--version").stdout == f"face-quality-gate {__version__}\n"
+
+
+def test_the_help_of_serve_has_every_setting() -> None:
+    """Each on a line of its own, with what it means below it."""
+    lines = [line.strip() for line in run("serve", "--help").stdout.splitlines()]
+    at = lines.index("FACEQUALITY_MAX_IN_FLIGHT=256")
+    assert lines[at + 1] == "Calls that run at a time; more wait in the queue."
+    assert {line.partition("=")[0] for line in lines} >= set(settings.variables())
 
 
 def test_help_names_every_command() -> None:

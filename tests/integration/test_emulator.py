@@ -504,6 +504,15 @@ async def test_scripted_faults_are_what_our_detector_makes_of_them(tmp_path: Pat
         await detector.aclose()
 
 
+def test_an_oversized_answer_has_the_size_that_is_asked_for(tmp_path: Path) -> None:
+    """Though it leaves in pieces."""
+    file = scripted(tmp_path, "rules: [{action: {oversize: 200001}}]")
+    with detectface_emulator(file, detector=RecordingDetector(EXAMPLE_2)) as running:
+        with pytest.raises(json.JSONDecodeError) as caught:
+            call(running, {"Image": b64(CAT)})
+        assert caught.value.doc == " " * 200_001
+
+
 async def test_hanging_and_dripping_take_their_time(tmp_path: Path) -> None:
     """Until the caller gives up."""
     file = scripted(

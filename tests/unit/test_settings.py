@@ -66,7 +66,28 @@ def test_cloud_settings_without_a_detector_are_ambiguous(monkeypatch: pytest.Mon
 def test_near_misses_are_pointed_at() -> None:
     """Kubernetes' own variables are not."""
     environ = {"FACEQUALITY_LOGLEVEL": "debug", "FACEQUALITY_SERVICE_HOST": "10.0.0.1", "FACEQUALITY_PORT": "x"}
-    assert settings.misspelt(environ) == ["FACEQUALITY_LOGLEVEL is not a setting; did you mean FACEQUALITY_LOG_LEVEL?"]
+    environ |= {"TENCENTCLOUD_SECRETID": "AKID", "TENCENTCLOUD_PROFILE": "default"}
+    assert settings.misspelt(environ) == [
+        "FACEQUALITY_LOGLEVEL is not a setting; did you mean FACEQUALITY_LOG_LEVEL?",
+        "TENCENTCLOUD_SECRETID is not a setting; did you mean TENCENTCLOUD_SECRET_ID?",
+    ]
+
+
+def test_a_near_miss_stands_beside_what_it_made_go_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that one look at the text is enough."""
+    with pytest.raises(settings.SettingsError) as caught:
+        load(monkeypatch, FACEQUALITY_DETECTOR="tencentcloud", TENCENTCLOUD_SECRETID="AKID", TENCENTCLOUD_SECRET_KEY="key")
+    missing, hint = str(caught.value).splitlines()
+    assert missing.startswith("TENCENTCLOUD_SECRET_ID: is missing")
+    assert hint.endswith("did you mean TENCENTCLOUD_SECRET_ID?")
+
+
+def test_the_help_lists_every_setting_with_the_default_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set as shown, they change nothing."""
+    defaults = load(monkeypatch)
+    shown = dict(line.split("=", 1) for line in settings.describe().splitlines() if not line.startswith(" "))
+    assert list(shown) == settings.variables()
+    assert load(monkeypatch, **shown) == defaults
 
 
 @pytest.mark.parametrize(

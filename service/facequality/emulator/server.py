@@ -43,6 +43,9 @@ MAX_GET_BYTES = 32 * 1024
 EMULATOR_HEADER = "X-Emulated-By"
 """Says that this is not the vendor; clients do not look at it."""
 
+_BLANKS = b" " * 65536
+"""A piece of an answer that is too large."""
+
 _PACKAGE = resources.files("facequality.emulator")
 _MESSAGES = tomllib.loads(_PACKAGE.joinpath("messages.toml").read_text(encoding="utf-8"))
 _EXAMPLES = {n: orjson.loads(_PACKAGE.joinpath(f"detectface_example_{n}.json").read_bytes())["Response"] for n in (1, 2)}
@@ -226,10 +229,14 @@ async def _send(request: web.Request, content: bytes, action: Action, now: float
     if action.http_status is not None:
         return web.Response(status=action.http_status, text=action.body or "", headers={EMULATOR_HEADER: "face-quality-gate"})
     content = _content(content, action)
-    if action.reset is None and action.drip is None:
+    if action.reset is None and action.drip is None and action.oversize is None:
         return web.Response(body=content, headers=headers)
-    response = web.StreamResponse(headers={**headers, "Content-Length": str(len(content))})
+    response = web.StreamResponse(headers={**headers, "Content-Length": str(action.oversize or len(content))})
     await response.prepare(request)
+    if action.oversize is not None:
+        for start in range(0, action.oversize, len(_BLANKS)):
+            await response.write(_BLANKS[: action.oversize - start])
+        return response
     if action.reset == "within" and transport is not None:
         await response.write(content[: len(content) // 2])
         _reset(transport)
@@ -245,8 +252,6 @@ def _content(true: bytes, action: Action) -> bytes:
         return action.body.encode()
     if action.body_hex is not None:
         return bytes.fromhex(action.body_hex)
-    if action.oversize is not None:
-        return b" " * action.oversize
     return true[: action.truncate]
 
 
