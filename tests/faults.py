@@ -29,9 +29,8 @@ from facequality.v1 import verdict_pb2
 
 from tests import photos
 from tests.detections import EXAMPLE_2
-from tests.integration.test_cloud import gate
-from tests.integration.test_server import details
-from tests.unit.test_gate import RecordingDetector
+from tests.detectors import RecordingDetector
+from tests.running import details, gate
 from tests.upstream import upstream
 
 README = Path(__file__).parent / "README.md"

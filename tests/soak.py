@@ -24,8 +24,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests import photos
 from tests.detections import EXAMPLE_2
-from tests.integration.test_process import serving
-from tests.unit.test_gate import RecordingDetector
+from tests.detectors import RecordingDetector
+from tests.running import serving
 
 CALLERS = 8
 WINDOWS = 20

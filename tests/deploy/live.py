@@ -30,7 +30,7 @@ from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 from tests import photos
 from tests.deploy.tools import DEPLOY, ROOT, WORK, Failed, background, run, say, tool, until
 from tests.detections import EXAMPLE_2
-from tests.unit.test_gate import RecordingDetector
+from tests.detectors import RecordingDetector
 
 SECONDS_BEFORE_STOP = 25.0
 CALLERS = 8

@@ -9,15 +9,10 @@ from pathlib import Path
 
 import pytest
 from facequality import __version__, settings
-from facequality.cli import cli
-from typer.testing import CliRunner, Result
 
 from tests import photos
 from tests.conftest import Served
-
-
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+from tests.running import run
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from typing import Any
 import grpc
 import pytest
 import trustme
-from facequality.app import App
 from facequality.detectors.sharing import SharingDetector
 from facequality.detectors.tencentcloud.client import CloudOptions, TencentCloudDetector
 from facequality.detectors.tencentcloud.credentials import FileCredentials
@@ -22,22 +21,14 @@ from facequality.detectors.tencentcloud.signature import Credential
 from facequality.detectors.transport import HttpClient, HttpOptions
 from facequality.errors import ErrorReason, GateError, OperatorFault, Retry
 from facequality.image import MAX_BYTES
-from facequality.metrics import Metrics
 from facequality.model import Detection, DetectOptions, PhotoBytes, PhotoRefused, PhotoUri
-from facequality.parts import build_detector
-from facequality.settings import Settings
 from facequality.v1 import face_quality_service_pb2 as pb
-from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 from facequality.v1 import verdict_pb2
-from prometheus_client import CollectorRegistry
-from pydantic import SecretStr
 
-from tests import photos
-from tests.integration.test_server import details, failure
-from tests.running import running
+from tests.running import details, failure, gate, portrait
 from tests.upstream import EXAMPLES, SECRET_ID, SECRET_KEY, Received, Upstream, answer, answering, error, upstream
 
-PORTRAIT = photos.encode(photos.portrait().resize((256, 256)), "JPEG")
+PORTRAIT = portrait()
 KEY = Credential(SECRET_ID, SECRET_KEY)
 R = ErrorReason
 
@@ -60,48 +51,6 @@ async def cloud(endpoint: Upstream, http: HttpOptions | None = None, **options: 
         yield detector
     finally:
         await detector.aclose()
-
-
-class Gate:
-    """A whole gate in front of an endpoint."""
-
-    def __init__(self, app: App, channel: grpc.aio.Channel, target: str) -> None:
-        self.app = app
-        self.target = target
-        self.stub = pb_grpc.FaceQualityServiceStub(channel)
-
-    async def check(self, policy: str = "", image: bytes = PORTRAIT, **more: Any) -> pb.CheckFaceQualityResponse:
-        response: pb.CheckFaceQualityResponse = await self.stub.CheckFaceQuality(
-            pb.CheckFaceQualityRequest(image=image, policy=policy, **more)
-        )
-        return response
-
-    @property
-    def paid(self) -> float:
-        return self.app.metrics.registry.get_sample_value("facequality_paid_calls_total", {"detector": "tencentcloud"}) or 0
-
-    def outcomes(self, outcome: str) -> float | None:
-        labels = {"detector": "tencentcloud", "outcome": outcome}
-        return self.app.metrics.registry.get_sample_value("facequality_detector_requests_total", labels)
-
-
-@asynccontextmanager
-async def gate(
-    endpoint_url: str, *, secret_id: str = SECRET_ID, secret_key: str = SECRET_KEY, **more: Any
-) -> AsyncIterator[Gate]:
-    settings = Settings(
-        detector="tencentcloud",
-        grpc_address="127.0.0.1:0",
-        metrics_address="127.0.0.1:0",
-        tencentcloud_endpoint=endpoint_url,
-        secret_id=SecretStr(secret_id),
-        secret_key=SecretStr(secret_key),
-        **more,
-    )
-    metrics = Metrics(CollectorRegistry())
-    app = App(settings, build_detector(settings, metrics), metrics=metrics)
-    async with running(app) as (channel, ports):
-        yield Gate(app, channel, f"127.0.0.1:{ports.grpc}")
 
 
 @pytest.fixture(scope="module")

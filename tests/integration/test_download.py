@@ -18,7 +18,7 @@ from facequality.photo_uri import IpAddress, UriRules
 
 from tests import photos
 from tests.detections import EXAMPLE_2
-from tests.unit.test_gate import RecordingDetector
+from tests.detectors import RecordingDetector
 from tests.upstream import Received, Upstream, answer, answering, upstream
 
 PHOTO = photos.encode(photos.cat(), "JPEG")

@@ -42,7 +42,8 @@ from tencentcloud.iai.v20200303 import iai_client, iai_client_async, models
 
 from tests import photos
 from tests.detections import EXAMPLE_2
-from tests.unit.test_gate import RecordingDetector
+from tests.detectors import RecordingDetector
+from tests.running import run
 from tests.upstream import EXAMPLES
 
 CLIENTS = Path(".cache") / "clients"
@@ -646,8 +647,6 @@ async def test_1000_large_photos_from_64_clients_leave_no_growth(tmp_path: Path)
 
 def test_the_command_line_asks_for_authentication(tmp_path: Path) -> None:
     """--no-auth must be asked for; a wrong scenario and a wrong key file are said in words."""
-    from tests.integration.test_cli import run
-
     result = run("emulate")
     assert (result.exit_code, "ask for --no-auth" in result.output) == (2, True)
     result = run("emulate", "--no-auth", "--scenario", scripted(tmp_path, yaml.safe_dump({"sed": 1})))

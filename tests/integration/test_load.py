@@ -32,11 +32,8 @@ from prometheus_client import CollectorRegistry
 
 from tests import photos
 from tests.detections import EXAMPLE_2
-from tests.integration.test_process import serving
-from tests.integration.test_resilience import behind
-from tests.integration.test_server import FakeDetector, details, failure
-from tests.running import running
-from tests.unit.test_gate import RecordingDetector
+from tests.detectors import FakeDetector, RecordingDetector
+from tests.running import behind, details, failure, running, serving
 
 HANDLED = "grpc_server_handled_total"
 CHECK = {"grpc_type": "unary", "grpc_service": "facequality.v1.FaceQualityService", "grpc_method": "CheckFaceQuality"}

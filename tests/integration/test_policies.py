@@ -23,9 +23,8 @@ from prometheus_client import CollectorRegistry
 
 from tests import photos
 from tests.detections import EXAMPLE_2
-from tests.integration.test_cli import run
-from tests.integration.test_server import Fake, FakeDetector
-from tests.running import running
+from tests.detectors import FakeDetector
+from tests.running import Fake, run, running
 
 PHOTO = photos.encode(photos.cat(), "JPEG")
 

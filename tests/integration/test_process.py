@@ -6,9 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,59 +19,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests import photos
 from tests.detections import EXAMPLE_2
-from tests.unit.test_gate import RecordingDetector
+from tests.detectors import RecordingDetector
+from tests.running import COMMAND, serving
 from tests.upstream import answering, error, upstream
 
-COMMAND = str(Path(sys.executable).parent / "face-quality-gate")
-LOOPBACK = {"FACEQUALITY_GRPC_ADDRESS": "127.0.0.1:0", "FACEQUALITY_METRICS_ADDRESS": "127.0.0.1:0"}
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-class Process:
-    """A running ``face-quality-gate serve`` and its log so far."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self.log: list[dict[str, object]] = []
-        self.raw: list[str] = []
-
-    async def event(self, name: str) -> dict[str, object]:
-        """Wait for a log line."""
-        assert self.process.stderr is not None
-        async with asyncio.timeout(30):
-            while line := (await self.process.stderr.readline()).decode():
-                self.raw.append(line)
-                record = json.loads(line)
-                self.log.append(record)
-                if record["event"] == name:
-                    return dict(record)
-        raise AssertionError(f"no {name} in the log:\n" + "".join(self.raw))
-
-    async def drained(self) -> None:
-        """Read the log to its end, so that the process never waits for us."""
-        assert self.process.stderr is not None
-        while await self.process.stderr.readline():
-            pass
-
-    async def exit_code(self) -> int:
-        """Wait for the end."""
-        assert self.process.stderr is not None
-        async with asyncio.timeout(30):
-            rest = (await self.process.stderr.read()).decode()
-            self.raw += rest.splitlines(keepends=True)
-            return await self.process.wait()
-
-
-@asynccontextmanager
-async def serving(**variables: str) -> AsyncIterator[Process]:
-    environ = os.environ | LOOPBACK | variables
-    process = await asyncio.create_subprocess_exec(COMMAND, "serve", env=environ, stderr=asyncio.subprocess.PIPE)
-    try:
-        yield Process(process)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 async def test_start_up_says_what_is_live_and_warns_that_it_is_not_the_cloud() -> None:

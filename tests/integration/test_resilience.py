@@ -4,36 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 import pytest
 from facequality.client import channel_options
 from facequality.detectors.resilience import RetryBudget
-from facequality.emulator.scenario import Scenario
-from facequality.testing import detectface_emulator
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 from facequality.v1 import verdict_pb2
 
 from tests import photos
-from tests.detections import EXAMPLE_2
-from tests.integration.test_cloud import Gate, gate
-from tests.integration.test_server import details, failure
-from tests.unit.test_gate import RecordingDetector
+from tests.running import Gate, behind, details, failure
 
 PHOTO = photos.encode(photos.cat(), "JPEG")
 REQUEST = pb.CheckFaceQualityRequest(image=PHOTO, policy="loose")
-
-
-@asynccontextmanager
-async def behind(scenario: dict[str, Any], **more: Any) -> Any:
-    """A gate in front of an emulator with a script; what the script leaves is example 2."""
-    script = Scenario.model_validate({**scenario, "rules": [*scenario.get("rules", []), {"action": {"example": 2}}]})
-    with detectface_emulator(script, detector=RecordingDetector(EXAMPLE_2)) as endpoint:
-        async with gate(endpoint.url, secret_id=endpoint.secret_id, secret_key=endpoint.secret_key, **more) as served:
-            yield endpoint, served
 
 
 def retries(served: Gate) -> float:

@@ -14,7 +14,6 @@ from typing import Any
 import grpc
 import pytest
 from facequality.app import App
-from facequality.detector import DetectorInfo
 from facequality.errors import (
     DetectorBug,
     ErrorReason,
@@ -26,7 +25,6 @@ from facequality.errors import (
     UpstreamFault,
 )
 from facequality.metrics import Metrics
-from facequality.model import Detection, DetectOptions, Measure, Photo, PhotoRefused
 from facequality.parts import StartError
 from facequality.rpc.server import MAX_RECEIVE_BYTES
 from facequality.rpc.status import INTERNAL_TEXT
@@ -34,9 +32,8 @@ from facequality.settings import Settings
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 from facequality.v1 import policy_pb2, verdict_pb2
-from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_status import rpc_status
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
@@ -44,30 +41,11 @@ from prometheus_client import CollectorRegistry
 from tests import photos
 from tests.conftest import Served
 from tests.detections import EXAMPLE_2
-from tests.running import running
+from tests.detectors import FakeDetector
+from tests.running import Fake, details, failure, running
 
 PORTRAIT = photos.encode(photos.portrait())
 BIN = Path(sys.executable).parent
-
-
-def details(error: grpc.aio.AioRpcError) -> dict[str, object]:
-    """Unpack the google.rpc details by their type's name."""
-    status: status_pb2.Status | None = rpc_status.from_call(error)  # type: ignore[arg-type]
-    assert status is not None, error
-    assert code_pb2.Code.Name(status.code) == error.code().name
-    found: dict[str, object] = {}
-    for packed in status.details:
-        for kind in (error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo, error_details_pb2.BadRequest):
-            message = kind()
-            if packed.Unpack(message):
-                found[kind.DESCRIPTOR.name] = message
-    return found
-
-
-async def failure(call: object) -> grpc.aio.AioRpcError:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call  # type: ignore[misc]
-    return caught.value
 
 
 # -- verdicts --------------------------------------------------------------------------------------------------------
@@ -236,44 +214,6 @@ async def test_an_unknown_method_is_unimplemented(served: Served) -> None:
     call: Any = served.channel.unary_unary("/facequality.v1.FaceQualityService/Nope")
     error = await failure(call(b""))
     assert error.code() is grpc.StatusCode.UNIMPLEMENTED
-
-
-class FakeDetector:
-    """Answers, raises or waits as told."""
-
-    info = DetectorInfo("fake", frozenset(Measure), paid=True, cloud_calibrated=True)
-
-    def __init__(self) -> None:
-        self.answer: Detection | PhotoRefused | BaseException = EXAMPLE_2
-        self.delay = 0.0
-        self.cancelled = 0
-
-    async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
-        try:
-            await asyncio.sleep(self.delay)
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        if isinstance(self.answer, BaseException):
-            raise self.answer
-        return self.answer
-
-    async def aclose(self) -> None:
-        pass
-
-
-class Fake:
-    """A gate with a fake detector."""
-
-    def __init__(self, app: App, detector: FakeDetector, channel: grpc.aio.Channel) -> None:
-        self.app, self.detector, self.channel = app, detector, channel
-        self.stub = pb_grpc.FaceQualityServiceStub(channel)
-
-    def sample(self, name: str, **labels: str) -> float:
-        """A metric's value."""
-        value = self.app.metrics.registry.get_sample_value(name, labels)
-        assert value is not None, (name, labels)
-        return value
 
 
 @pytest.fixture

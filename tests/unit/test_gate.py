@@ -5,14 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from facequality.detector import DetectorInfo
 from facequality.errors import ErrorReason, PolicyNotFound, UpstreamFault
 from facequality.gate import CheckRequest, CheckResult, Gate
 from facequality.model import (
-    Detection,
     DetectOptions,
     Measure,
-    Photo,
     PhotoBytes,
     PhotoRefused,
     PhotoUri,
@@ -23,28 +20,10 @@ from facequality.policy import PRESETS, PolicySet, built_in
 
 from tests import photos
 from tests.detections import EXAMPLE_2
+from tests.detectors import RecordingDetector
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PHOTO = PhotoBytes(photos.encode(photos.cat(), "JPEG"))
-
-
-class RecordingDetector:
-    """Answers one thing and remembers what it was asked."""
-
-    info = DetectorInfo("recording", frozenset(Measure), paid=True, cloud_calibrated=True)
-
-    def __init__(self, answer: Detection | PhotoRefused | Exception) -> None:
-        self.answer = answer
-        self.calls: list[tuple[Photo, DetectOptions]] = []
-
-    async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
-        self.calls.append((photo, options))
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
-
-    async def aclose(self) -> None:
-        pass
 
 
 def gate_with(detector: RecordingDetector, seen: list[CheckResult] | None = None) -> Gate:

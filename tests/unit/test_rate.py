@@ -12,11 +12,11 @@ from facequality.errors import ErrorReason, LimitReached
 from facequality.model import DetectOptions, PhotoBytes
 
 from tests.detections import EXAMPLE_2
-from tests.unit.test_gate import RecordingDetector
+from tests.detectors import RecordingDetector
 
 
 async def test_calls_are_spread_and_what_waits_too_long_is_refused() -> None:
-    """In any second no more than the quota and the burst."""
+    """A few at once, the others in turn; all are answered or refused."""
     detector = RecordingDetector(EXAMPLE_2)
     limited = RateLimitedDetector(detector, 50, wait_seconds=0.5)
     results = await asyncio.gather(
