@@ -88,11 +88,13 @@ class Retry(StrEnum):
     """Jittered, no sooner than a second."""
     SLOW = "slow"
     """In minutes; not within a call."""
+    SPENT = "spent"
+    """Not within this call, which has been paid for as often as it may; the caller may, in another one."""
 
     @property
     def seconds(self) -> float | None:
         """What a caller is told to wait, s."""
-        return {Retry.ONCE: 1.0, Retry.YES: 0.5, Retry.THROTTLE: 1.0, Retry.SLOW: 60.0}.get(self)
+        return {Retry.ONCE: 1.0, Retry.YES: 0.5, Retry.THROTTLE: 1.0, Retry.SLOW: 60.0, Retry.SPENT: 1.0}.get(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,8 @@ class Gate:
         options = _options(request.options, policy)
         answer = await self._detector.detect(request.photo, _options(options, shadow) if shadow else options)
         if isinstance(answer, PhotoRefused):
-            return CheckResult(Judgement.of((*findings, refusal(answer.reason))), policy, detector, image, answer)
+            refused = answer.findings or (refusal(answer.reason),)
+            return CheckResult(Judgement.of(findings + refused), policy, detector, image, answer)
         evaluation = evaluate(policy, answer)
         return CheckResult(
             Judgement.of(findings + evaluation.findings),

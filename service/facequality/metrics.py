@@ -68,7 +68,7 @@ class Metrics:
         self.in_flight_bytes = gauge("facequality_in_flight_bytes", "Bytes of messages held, or set aside for.")
         self.queued = gauge("facequality_queued_calls", "RPCs that wait for a place.")
         self.shed = counter("facequality_shed_calls_total", "RPCs refused because the gate was busy.", ("cause",))
-        for cause in ("queue_full", "queue_time"):
+        for cause in ("queue_full", "queue_time", "connections"):
             self.shed.labels(cause)
         self.checks = counter("facequality_checks_total", "Photos judged.", ("policy", "verdict"))
         self.rejections = counter("facequality_rejections_total", "Reasons of rejections.", ("policy", "reason"))

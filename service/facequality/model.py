@@ -200,6 +200,8 @@ class PhotoRefused:
     request_id: str = ""
     cached: bool = False
     """Whether it was given before, for the same photo."""
+    findings: tuple[Finding, ...] = ()
+    """What was measured of the photo, if anything was."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from cachetools import TTLCache
 from facequality.admission import Admission, AdmissionLimits
 from facequality.detector import Detector
 from facequality.detectors.download import DownloadingDetector
-from facequality.detectors.rate import RateLimitedDetector
+from facequality.detectors.rate import ConcurrencyLimitedDetector, RateLimitedDetector
 from facequality.detectors.resilience import BreakingDetector, RetryingDetector
 from facequality.detectors.sharing import Answer, Fingerprint, Key, SharingDetector
 from facequality.detectors.tencentcloud import client as cloud_client
@@ -116,8 +116,10 @@ def _cloud(settings: Settings, metrics: Metrics) -> Detector:
     client = TencentCloudDetector(
         credentials, options, HttpClient(http), on_paid_call=functools.partial(metrics.observe_paid_call, info)
     )
-    limited = RateLimitedDetector(client, settings.tencentcloud_qps) if settings.tencentcloud_qps else client
+    within_quota = RateLimitedDetector(client, settings.tencentcloud_qps) if settings.tencentcloud_qps else client
     metrics.serve_quota(settings.tencentcloud_qps)
+    on_refused = functools.partial(metrics.observe_shed, "connections")
+    limited = ConcurrencyLimitedDetector(within_quota, settings.tencentcloud_connections, on_refused=on_refused)
     breaking = BreakingDetector(limited, on_state=functools.partial(metrics.observe_breaker, info))
     retrying = RetryingDetector(breaking, on_retry=functools.partial(metrics.observe_retry, info))
     return _sharing(retrying, settings, metrics, client.fingerprint)

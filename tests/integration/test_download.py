@@ -7,14 +7,17 @@ import gzip
 import ipaddress
 import socket
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from facequality.detectors.download import MAX_REDIRECTS, DownloadingDetector
 from facequality.errors import ErrorReason, GateError
+from facequality.gate import CheckRequest, Gate
 from facequality.image import MAX_BYTES
 from facequality.model import Detection, DetectOptions, PhotoBytes, PhotoRefused, PhotoUri, Reason
 from facequality.photo_uri import IpAddress, UriRules
+from facequality.policy import built_in
 
 from tests import photos
 from tests.detections import EXAMPLE_2
@@ -76,6 +79,7 @@ async def test_a_name_that_resolves_to_a_private_address_is_not_connected_to(hos
     """DNS rebinding: the check is on the address that the connection goes to."""
     error = await failed(downloading(RecordingDetector(EXAMPLE_2)), uri(host, "private.example.com"))
     assert error.reason is ErrorReason.IMAGE_DOWNLOAD_FAILED
+    assert error.message.endswith("the host name has no address that is allowed")
     assert host.connections == 0
 
 
@@ -165,9 +169,10 @@ async def test_redirects_are_limited(host: Upstream) -> None:
 
 
 @pytest.mark.parametrize("status", ["404 Not Found", "500 Oops", "204 No Content"])
-async def test_no_photo_at_the_address_is_an_error(host: Upstream, status: str) -> None:
-    """Nothing was judged."""
-    host.exchange = answering(b"", status)
+@pytest.mark.parametrize("size", [0, MAX_BYTES + 1])
+async def test_no_photo_at_the_address_is_an_error(host: Upstream, status: str, size: int) -> None:
+    """Nothing was judged, however long the page is that says so."""
+    host.exchange = answering(bytes(size), status)
     error = await failed(downloading(RecordingDetector(EXAMPLE_2)), uri(host))
     assert error.reason is ErrorReason.IMAGE_DOWNLOAD_FAILED
 
@@ -186,9 +191,24 @@ async def test_a_downloaded_photo_is_held_against_the_limits(host: Upstream, con
     host.exchange = answering(content, kind="image/jpeg")
     inner = RecordingDetector(EXAMPLE_2)
     detector = downloading(inner)
-    assert await detector.detect(uri(host), DetectOptions()) == PhotoRefused(reason)
+    refused = await detector.detect(uri(host), DetectOptions())
+    assert isinstance(refused, PhotoRefused)
+    assert refused.reason is reason
     assert inner.calls == []
     await detector.aclose()
+
+
+async def test_a_downloaded_photo_is_refused_for_all_that_is_wrong_with_it(host: Upstream) -> None:
+    """With every number, as if it had come as bytes."""
+    photo = photos.encode(photos.cat().resize((4001, 63)), "JPEG")
+    host.exchange = answering(photo, kind="image/jpeg")
+    detector = downloading(RecordingDetector(EXAMPLE_2))
+    gate = Gate(lambda: built_in(datetime.now(UTC)), detector)
+    by_uri = await gate.check(CheckRequest(uri(host)))
+    by_bytes = await gate.check(CheckRequest(PhotoBytes(photo)))
+    await detector.aclose()
+    assert by_uri.judgement == by_bytes.judgement
+    assert by_uri.judgement.reasons == (Reason.IMAGE_RESOLUTION_TOO_HIGH, Reason.IMAGE_RESOLUTION_TOO_LOW)
 
 
 async def test_a_slow_host_ends_in_time(host: Upstream) -> None:

@@ -73,6 +73,42 @@ async def test_a_clients_own_retries_do_not_multiply_what_is_paid() -> None:
         assert endpoint.calls == served.paid == 3
 
 
+async def test_two_kept_connections_that_die_are_all_that_a_check_pays_for() -> None:
+    """The request on the first was replaced on the second: nobody tries again, and the caller is told when it may."""
+    slow = {"match": {"calls": [1, 2]}, "latency": {"seconds": 0.2}, "action": {"example": 2}}
+    async with behind({"rules": [slow, {"action": {"reset": "before"}}]}) as (endpoint, served):
+        await asyncio.gather(*(served.check("loose", PHOTO + end) for end in (b"1", b"2")))
+        async with grpc.aio.insecure_channel(served.target, options=channel_options()) as channel:
+            error = await failure(pb_grpc.FaceQualityServiceStub(channel).CheckFaceQuality(REQUEST))
+        assert endpoint.calls == served.paid == 4
+        assert error.details().startswith("DetectFace gave no answer: ")
+        assert dict(error.trailing_metadata())["grpc-retry-pushback-ms"] == "-1"
+        assert "RetryInfo" in details(error)
+
+
+async def test_waiting_for_a_connection_is_no_fault_of_the_vendors() -> None:
+    """It takes none of an attempt's time, and who waits to the end of its own is told that the gate is busy."""
+    async with behind({"latency": {"seconds": 0.4}}, tencentcloud_connections=2, tencentcloud_attempt_seconds=0.7) as (
+        endpoint,
+        served,
+    ):
+        served_in_turn = await asyncio.gather(*(served.check("loose", PHOTO + b"%d" % number) for number in range(8)))
+        assert {response.verdict for response in served_in_turn} == {verdict_pb2.VERDICT_ACCEPTED}
+        busy = [asyncio.ensure_future(served.check("loose", PHOTO + b"%d" % number)) for number in range(10, 14)]
+        await asyncio.sleep(0.1)
+        request = pb.CheckFaceQualityRequest(image=PHOTO, policy="loose")
+        error = await failure(served.stub.CheckFaceQuality(request, timeout=0.3))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        info: Any = details(error)["ErrorInfo"]
+        assert info.reason == "OVERLOADED"
+        registry = served.app.metrics.registry
+        assert registry.get_sample_value("facequality_shed_calls_total", {"cause": "connections"}) == 1
+        await asyncio.gather(*busy)
+        assert endpoint.calls == served.paid == 12
+        closed = {"detector": "tencentcloud", "state": "closed"}
+        assert registry.get_sample_value("facequality_breaker_state", closed) == 1
+
+
 async def test_a_throttling_vendor_is_not_asked_again_within_a_second() -> None:
     """And then it is."""
     async with behind({"rules": [first(1, {"error": "RequestLimitExceeded"})]}) as (endpoint, served):

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import pytest
 from facequality.breaker import Breaker, BreakerRules, State
+from facequality.detectors.resilience import BreakingDetector
+from facequality.errors import ErrorReason, UpstreamFault
+from facequality.model import DetectOptions, PhotoBytes
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.detections import EXAMPLE_2
+from tests.detectors import RecordingDetector
+
+PHOTO = PhotoBytes(b"x")
 RULES = BreakerRules(faults_in_a_row=3, share=0.5, window=10, open_seconds=10, probes=2)
 
 
@@ -98,6 +105,26 @@ def test_a_straggler_from_before_a_change_of_state_tells_nothing() -> None:
     assert breaker.admit(10) is not None
     breaker.record(straggler, fault=True, now=11)
     assert state(breaker) is State.HALF_OPEN
+
+
+async def test_every_new_state_is_told_when_it_begins() -> None:
+    """Half open too, though its probe may hang."""
+    now, told = 0.0, list[State]()
+    fault = UpstreamFault(ErrorReason.UPSTREAM_INTERNAL, "down")
+    inner = RecordingDetector(fault)
+    detector = BreakingDetector(
+        inner, Breaker(BreakerRules(faults_in_a_row=1, probes=1)), clock=lambda: now, on_state=told.append
+    )
+    with pytest.raises(UpstreamFault):
+        await detector.detect(PHOTO, DetectOptions())
+    assert told == [State.OPEN]
+    now = 10.0
+    with pytest.raises(UpstreamFault):
+        await detector.detect(PHOTO, DetectOptions())
+    assert told == [State.OPEN, State.HALF_OPEN, State.OPEN]
+    now, inner.answer = 20.0, EXAMPLE_2
+    await detector.detect(PHOTO, DetectOptions())
+    assert told[3:] == [State.HALF_OPEN, State.CLOSED]
 
 
 @given(st.lists(st.tuples(st.sampled_from(["ok", "fault", "release", "admit"]), st.floats(0, 5)), max_size=80))

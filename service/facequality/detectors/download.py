@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from http import HTTPStatus
 from urllib.parse import urljoin
 
 from facequality import __version__
@@ -54,9 +55,9 @@ class DownloadingDetector(DetectorDecorator):
         """
         if isinstance(photo, PhotoUri):
             photo = PhotoBytes(await self._download(photo.uri))
-            reasons = Judgement.of(inspect(photo.data).findings).reasons
-            if reasons:
-                return PhotoRefused(reasons[0])
+            judgement = Judgement.of(inspect(photo.data).findings)
+            if judgement.reasons:
+                return PhotoRefused(judgement.reasons[0], findings=judgement.findings)
         return await self._inner.detect(photo, options)
 
     async def aclose(self) -> None:
@@ -71,7 +72,9 @@ class DownloadingDetector(DetectorDecorator):
                 return await self._follow(uri)
         except TimeoutError as error:
             raise _failed(f"the photo did not arrive within {self._seconds:g} s") from error
-        except AnswerTooLarge:
+        except AnswerTooLarge as error:
+            if error.status != HTTPStatus.OK:
+                raise _unexpected(error.status) from error
             # One byte more than a photo may have is enough to say so.
             return b"\x00" * (MAX_BYTES + 1)
         except (HttpFailure, BadAnswer) as error:
@@ -87,8 +90,8 @@ class DownloadingDetector(DetectorDecorator):
                     raise _failed("the photo's URI redirects to what is no URI") from error
                 check_uri(uri, self._rules)
                 continue
-            if answer.status != 200:
-                raise _failed(f"the photo's host answered with HTTP status {answer.status}")
+            if answer.status != HTTPStatus.OK:
+                raise _unexpected(answer.status)
             if answer.headers.get("content-encoding", "identity").lower() != "identity":
                 raise _failed("the photo's host answered with a content encoding that was not asked for")
             return answer.body
@@ -103,6 +106,10 @@ class DownloadingDetector(DetectorDecorator):
             "User-Agent": f"face-quality-gate/{__version__}",
         }
         return await self._http.request("GET", uri, headers, max_answer_bytes=MAX_BYTES)
+
+
+def _unexpected(status: int) -> PhotoDownloadFailed:
+    return _failed(f"the photo's host answered with HTTP status {status}")
 
 
 def _failed(text: str) -> PhotoDownloadFailed:

@@ -1,15 +1,17 @@
-"""A decorator of the port that keeps within the account's quota of calls per second."""
+"""Decorators of the port that make calls wait for their turn: for the account's quota per second, and for a connection."""
 
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Callable
 
 from aiolimiter import AsyncLimiter
 
 from facequality.detector import Detector
 from facequality.detectors import deadline
 from facequality.detectors.decorator import DetectorDecorator
-from facequality.errors import ErrorReason, LimitReached
+from facequality.errors import ErrorReason, LimitReached, Overloaded
 from facequality.model import Detection, DetectOptions, Photo, PhotoRefused
 
 BURST = 0.05
@@ -37,14 +39,52 @@ class RateLimitedDetector(DetectorDecorator):
         Raises:
             LimitReached: UPSTREAM_RATE_LIMIT; nothing was sent.
         """
-        wait = self._wait_seconds
-        if (current := deadline.current.get()) is not None:
-            # A call whose time ends in this line must not look like a vendor that hangs.
-            wait = min(wait, current.at - asyncio.get_running_loop().time() - MARGIN)
         try:
-            async with asyncio.timeout(wait):
+            async with asyncio.timeout_at(_until(self._wait_seconds)):
                 await self._limiter.acquire()
         except TimeoutError as error:
             text = "the configured share of the vendor's quota of calls per second is used up"
             raise LimitReached(ErrorReason.UPSTREAM_RATE_LIMIT, text, wait_seconds=self._wait_seconds) from error
         return await self._inner.detect(photo, options)
+
+
+class ConcurrencyLimitedDetector(DetectorDecorator):
+    """As many calls in progress as there are connections: one that waited in the pool would look like a vendor that hangs."""
+
+    def __init__(self, inner: Detector, calls: int, *, on_refused: Callable[[], None] = lambda: None) -> None:
+        """``on_refused`` is told of each call whose time ended in the line."""
+        super().__init__(inner)
+        self._calls = calls
+        self._on_refused = on_refused
+        self._places = asyncio.Semaphore(calls)
+
+    async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
+        """Call the inner detector in turn; raises what it raises.
+
+        Raises:
+            Overloaded: nothing was sent.
+        """
+        if self._places.locked():
+            await self._wait()
+        else:
+            await self._places.acquire()
+        try:
+            return await self._inner.detect(photo, options)
+        finally:
+            self._places.release()
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout_at(_until(math.inf)):
+                await self._places.acquire()
+        except TimeoutError as error:
+            self._on_refused()
+            raise Overloaded(self._calls) from error
+
+
+def _until(seconds: float) -> float | None:
+    """When to stop waiting: a call whose time ends in a line must not look like a vendor that hangs."""
+    current = deadline.current.get()
+    at = asyncio.get_running_loop().time() + seconds
+    at = at if current is None else min(at, current.at - MARGIN)
+    return at if at < math.inf else None

@@ -57,6 +57,7 @@ class BreakingDetector(DetectorDecorator):
             UpstreamFault: UPSTREAM_BREAKER_OPEN; nothing was sent.
         """
         ticket = self._breaker.admit(self._clock())
+        self._tell_state()
         if ticket is None:
             text = "the vendor has been failing: not called at the moment"
             wait = self._breaker.retry_after(self._clock())
@@ -76,6 +77,9 @@ class BreakingDetector(DetectorDecorator):
             self._breaker.record(ticket, fault=True, now=self._clock())
         else:
             self._breaker.release(ticket)
+        self._tell_state()
+
+    def _tell_state(self) -> None:
         if self._breaker.state is not self._told:
             self._told = self._breaker.state
             self._on_state(self._told)

@@ -55,6 +55,11 @@ class BadAnswer(Exception):
 class AnswerTooLarge(BadAnswer):
     """The answer is larger than it may be."""
 
+    def __init__(self, limit: int, status: int) -> None:
+        """``limit`` in bytes; ``status`` is the answer's."""
+        super().__init__(f"the answer is larger than {limit} bytes")
+        self.status = status
+
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
@@ -161,7 +166,7 @@ class HttpClient:
         progress.answered = True
         assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - an asynchronous transport's
         try:
-            read = await _read(response.stream, max_answer_bytes)
+            read = await _read(response.stream, response.status_code, max_answer_bytes)
         finally:
             await response.stream.aclose()
         return HttpAnswer(response.status_code, response.headers, read)
@@ -169,6 +174,10 @@ class HttpClient:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._transport.aclose()
+
+
+class _NoAllowedAddressError(OSError):
+    """A host name has addresses, but none that is allowed."""
 
 
 class _GuardedResolver(AbstractResolver):
@@ -184,7 +193,7 @@ class _GuardedResolver(AbstractResolver):
         found = await self._inner.resolve(host, port, family)
         allowed = [each for each in found if self._is_allowed(ipaddress.ip_address(each["host"].split("%")[0]))]
         if not allowed:
-            raise OSError(None, "the host has no allowed address")
+            raise _NoAllowedAddressError
         return allowed
 
     async def close(self) -> None:
@@ -262,12 +271,12 @@ class _Connector(aiohttp.TCPConnector):
             raise aiohttp.ConnectionTimeoutError from error
 
 
-async def _read(stream: httpx.AsyncByteStream, limit: int) -> bytes:
+async def _read(stream: httpx.AsyncByteStream, status: int, limit: int) -> bytes:
     content = bytearray()
     async for chunk in stream:
         content += chunk
         if len(content) > limit:
-            raise AnswerTooLarge(f"the answer is larger than {limit} bytes")
+            raise AnswerTooLarge(limit, status)
     return bytes(content)
 
 
@@ -278,7 +287,7 @@ _CAUSES: tuple[tuple[type[Exception], str], ...] = (
     (aiohttp.ClientConnectorSSLError, "the TLS handshake failed"),
     (aiohttp.ClientProxyConnectionError, "the proxy refused the connection"),
     (aiohttp.ClientHttpProxyError, "the proxy refused the request"),
-    (aiohttp.ClientConnectorError, "the connection was refused"),
+    (aiohttp.ClientConnectorError, "no connection could be made"),
     (aiohttp.ConnectionTimeoutError, "connecting took too long"),
     (aiohttp.ServerDisconnectedError, "the connection was closed without an answer"),
     (aiohttp.ClientPayloadError, "the connection was closed within the answer"),
@@ -291,6 +300,11 @@ def _translated(error: Exception, *, sent: bool) -> HttpFailure | BadAnswer:
     cause = error.__cause__ or error if isinstance(error, httpx.HTTPError) else error
     if sent and isinstance(cause, aiohttp.ClientResponseError) and not isinstance(cause, aiohttp.ClientHttpProxyError):
         return BadAnswer("the answer is not HTTP")
+    reason = cause.os_error if isinstance(cause, aiohttp.ClientConnectorError) else None
+    if isinstance(reason, _NoAllowedAddressError):
+        return HttpFailure("the host name has no address that is allowed")
+    if isinstance(reason, ConnectionRefusedError):
+        return HttpFailure("the connection was refused")
     for kind, text in _CAUSES:
         if isinstance(cause, kind):
             return HttpFailure(text)

@@ -128,7 +128,7 @@ class TencentCloudDetector:
             text = f"DetectFace gave no answer within {self._options.attempt_seconds:g} s"
             raise UpstreamFault(ErrorReason.UPSTREAM_TIMEOUT, text, retry=_retry(sends)) from error
         except HttpFailure as error:
-            text = f"DetectFace was not reached: {error}"
+            text = f"DetectFace gave no answer: {error}" if sends else f"DetectFace was not reached: {error}"
             raise UpstreamFault(ErrorReason.UPSTREAM_NETWORK, text, retry=_retry(sends)) from error
         except BadAnswer as error:
             raise protocol.malformed(str(error)) from error
@@ -181,7 +181,7 @@ class TencentCloudDetector:
 
 def _retry(sends: int) -> Retry:
     """A request that left may have been processed, and billed: it leaves no third time."""
-    return (Retry.YES, Retry.ONCE)[sends] if sends < 2 else Retry.NEVER
+    return (Retry.YES, Retry.ONCE, Retry.SPENT)[min(sends, 2)]
 
 
 async def _sha256(body: protocol.RequestBody) -> str:
