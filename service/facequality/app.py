@@ -20,7 +20,7 @@ from facequality.detector import Detector
 from facequality.detectors.deadline import DeadlineDetector
 from facequality.detectors.observed import ObservedDetector
 from facequality.gate import Gate
-from facequality.logs import note_check
+from facequality.logs import note_check, sink
 from facequality.metrics import Metrics
 from facequality.parts import StartError, admission, build_detector, load_policies, uri_rules
 from facequality.policy import PolicySet
@@ -36,6 +36,9 @@ EMBEDDED_WARNING = (
     "the embedded engine answers, not Tencent Cloud: its scores are its own estimates, shaped after the cloud's bands "
     "but not calibrated to them; tune thresholds before you rely on them"
 )
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Each asks for a graceful stop; policies reload by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +143,15 @@ class App:
                 log.warning("policy.measure_unavailable", policy=served.name, detector=info.name, measures=measures)
 
     async def _close(self, *, grace_seconds: float) -> None:
-        refusing = asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
+        # The servers would cut what is in progress without a word: this ends first.
+        refusing = asyncio.gather(*(server.stop(grace_seconds + 1) for server in self._servers))
         reasons = [asyncio.ensure_future(event) for event in (self.in_flight.wait_idle(), self._hurry.wait())]
         waiting: set[asyncio.Future[Any]] = {refusing, *reasons}
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waiting, timeout=grace_seconds, return_when=asyncio.FIRST_COMPLETED)
         for reason in reasons:
             reason.cancel()
+        if self.in_flight.count:
+            log.warning("server.calls_cut", calls=self.in_flight.count)
         # Open health watches would hold the servers for the whole grace time: only checks are waited for.
         await asyncio.gather(*(server.stop(0) for server in self._servers))
         await refusing
@@ -169,7 +175,10 @@ class App:
     def _bind(self, server: grpc.aio.Server, address: str) -> int:
         self._servers.append(server)
         try:
+            socket.getaddrinfo(*split_address(address), type=socket.SOCK_STREAM)
             return server.add_insecure_port(address)
+        except socket.gaierror as error:
+            raise StartError(f"cannot listen on {address}: {error.strerror}") from error
         except RuntimeError as error:
             raise StartError(f"cannot listen on {address}: the address is in use or not this machine's") from error
 
@@ -207,22 +216,26 @@ class App:
         )
         if not info.cloud_calibrated:
             log.warning("detector.not_the_cloud", text=EMBEDDED_WARNING)
+        if self.settings.deadline_seconds > self.settings.grace_seconds:
+            log.warning("settings.grace_too_short", text="a stop cuts calls that the deadline would let run on")
         self._warn_of_unavailable(policies)
 
 
 async def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; a second one ends at once.
+    """Serve until SIGTERM, SIGINT or SIGHUP; a second one ends at once.
 
     Raises:
         StartError: the gate cannot start.
     """
-    metrics = Metrics(_process_registry())
-    detector = await asyncio.to_thread(build_detector, settings, metrics)
-    app = App(settings, detector, metrics=metrics)
+    # First: a container's process 1 has no death by signal, and nobody signals twice.
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _SIGNALS:
         loop.add_signal_handler(number, signals.put_nowait, number)
+    metrics = Metrics(_process_registry())
+    metrics.log_lines_lost.set_function(lambda: sink.lost)
+    detector = await asyncio.to_thread(build_detector, settings, metrics)
+    app = App(settings, detector, metrics=metrics)
     await app.start()
     log.info("server.signal", signal=(await signals.get()).name)
     stopping = asyncio.create_task(app.stop(drain_seconds=settings.drain_seconds, grace_seconds=settings.grace_seconds))
@@ -233,7 +246,7 @@ async def run(settings: Settings) -> None:
         app.hurry()
     again.cancel()
     await stopping
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _SIGNALS:
         # The end is near: one more signal must not turn exit status 0 into a death by signal.
         loop.remove_signal_handler(number)
         signal.signal(number, signal.SIG_IGN)

@@ -147,9 +147,11 @@ class InvalidRequest(GateError):
     code = Code.INVALID_ARGUMENT
 
     @classmethod
-    def field(cls, reason: ErrorReason, field: str, description: str) -> InvalidRequest:
+    def field(
+        cls, reason: ErrorReason, field: str, description: str, *, metadata: Mapping[str, str] | None = None
+    ) -> InvalidRequest:
         """Name one wrong field and what would be right."""
-        return cls(reason, f"{field}: {description}", violations=(FieldViolation(field, description),))
+        return cls(reason, f"{field}: {description}", metadata=metadata, violations=(FieldViolation(field, description),))
 
 
 class PolicyNotFound(GateError):

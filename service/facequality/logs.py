@@ -10,6 +10,7 @@ import logging
 import sys
 import warnings
 from contextvars import ContextVar
+from typing import BinaryIO, cast
 
 import orjson
 import stamina.instrumentation
@@ -22,6 +23,30 @@ LEVELS = ("debug", "info", "warning", "error")
 
 
 _notes: ContextVar[dict[str, object] | None] = ContextVar("facequality_notes", default=None)
+
+
+class Sink:
+    """Standard error, where a line that cannot be written is lost and counted: a full disk must not fail what was paid for."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        """Write to this file."""
+        self._file = file
+        self.lost = 0
+
+    def write(self, line: bytes) -> int:
+        """Write a line, or count it."""
+        try:
+            return self._file.write(line)
+        except OSError:
+            self.lost += 1
+            return 0
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+sink = Sink(open(2, "wb", buffering=0, closefd=False))  # noqa: SIM115 - standard error, for as long as the process lives
+"""Where the JSON lines go."""
 
 
 def begin(**fields: object) -> None:
@@ -61,7 +86,7 @@ def configure(level: str) -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer(serializer=_dumps)],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        logger_factory=structlog.BytesLoggerFactory(cast("BinaryIO", sink)),
         cache_logger_on_first_use=True,
     )
     if sys.stderr.isatty():

@@ -105,6 +105,7 @@ class Metrics:
             "facequality_policy_last_reload_successful", "1 if what is served is what the policy files say, else 0."
         )
         self.reload_ok.set(1)
+        self.log_lines_lost = gauge("facequality_log_lines_lost", "Log lines that could not be written.")
         self.policy_info = gauge("facequality_policy_info", "Served policies.", ("policy", "revision", "is_default"))
         self.build_info = gauge("facequality_build_info", "Version and detector.", ("version", "detector"))
         self._observed_measures = tuple(

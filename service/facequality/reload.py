@@ -7,8 +7,9 @@ served one at once, a broken one changes nothing but is counted, logged and show
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,8 +86,22 @@ class PolicyWatch:
 
     async def run(self) -> None:
         """Watch until stopped."""
+        await self._look()
+        try:
+            async for _ in self._events():
+                await self._look()
+        except (RuntimeError, OSError) as error:
+            # What the node's other processes leave of its inotify instances may be none.
+            log.warning("policy.watch_failed", path=str(self._path), error=str(error), seconds=LOOK_MILLISECONDS / 1000)
+            await self._look_now_and_then()
+
+    def stop(self) -> None:
+        """End ``run``."""
+        self._stop.set()
+
+    def _events(self) -> AsyncIterator[object]:
         # Events tell soon; looking now and then tells surely: a watched directory may be replaced, a symlink's target edited.
-        changes = awatch(
+        return awatch(
             self._directory,
             stop_event=self._stop,
             debounce=DEBOUNCE_MILLISECONDS,
@@ -96,13 +111,12 @@ class PolicyWatch:
             rust_timeout=LOOK_MILLISECONDS,
             yield_on_timeout=True,
         )
-        await self._look()
-        async for _ in changes:
-            await self._look()
 
-    def stop(self) -> None:
-        """End ``run``."""
-        self._stop.set()
+    async def _look_now_and_then(self) -> None:
+        while not self._stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), LOOK_MILLISECONDS / 1000)
+            await self._look()
 
     async def _look(self) -> None:
         # Many events can tell of one change, and of none at all in a directory with other files.

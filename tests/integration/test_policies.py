@@ -153,6 +153,24 @@ async def test_a_directory_that_is_replaced_is_still_watched(tmp_path: Path, mon
         assert revision(served) == strict
 
 
+async def test_without_events_the_file_is_looked_at_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node may have no inotify instance left."""
+
+    async def exhausted(*_: object, **__: object) -> AsyncIterator[object]:
+        if path.exists():
+            raise RuntimeError("Too many open files (os error 24)")
+        yield path
+
+    monkeypatch.setattr("facequality.reload.awatch", exhausted)
+    monkeypatch.setattr("facequality.reload.LOOK_MILLISECONDS", 50)
+    path = tmp_path / "policies.yaml"
+    write(path, STRICT)
+    async with gate(path) as served:
+        before = revision(served)
+        write(path, LOOSE)
+        await until(lambda: revision(served) != before)
+
+
 async def test_no_content_ends_the_watch(tmp_path: Path) -> None:
     """After what the YAML library stumbles over, the next good file is served."""
     path = tmp_path / "policies.yaml"

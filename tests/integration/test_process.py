@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +165,63 @@ async def test_a_second_signal_ends_at_once() -> None:
         assert await gate.exit_code() == 0
 
 
+async def test_a_signal_is_not_lost_while_it_starts() -> None:
+    """Process 1 would ignore it, were there no handler yet."""
+    async with serving() as gate:
+        async with asyncio.timeout(10):
+            while not _catches(gate.process.pid, signal.SIGTERM):
+                await asyncio.sleep(0.001)
+        gate.process.send_signal(signal.SIGTERM)
+        assert await gate.exit_code() == 128 + signal.SIGTERM
+        assert not any("server.started" in line for line in gate.raw)
+
+
+def _catches(pid: int, number: signal.Signals) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    (mask,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+async def test_a_full_disk_costs_log_lines_and_nothing_else(unused_tcp_port_factory: Callable[[], int]) -> None:
+    """Checks are answered, the lines that are lost are counted, a stop is graceful."""
+    grpc_port, metrics_port = unused_tcp_port_factory(), unused_tcp_port_factory()
+    environ = os.environ | {
+        "FACEQUALITY_GRPC_ADDRESS": f"127.0.0.1:{grpc_port}",
+        "FACEQUALITY_METRICS_ADDRESS": f"127.0.0.1:{metrics_port}",
+        "FACEQUALITY_DRAIN_SECONDS": "0",
+    }
+    command = ("/bin/sh", "-c", f"exec {COMMAND} serve 2>/dev/full")
+    process = await asyncio.create_subprocess_exec(*command, env=environ)
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+            stub = pb_grpc.FaceQualityServiceStub(channel)
+            request = pb.CheckFaceQualityRequest(image=photos.encode(photos.cat(), "JPEG"))
+            await stub.CheckFaceQuality(request, timeout=30, wait_for_ready=True)
+        scraped = await asyncio.to_thread(urllib.request.urlopen, f"http://127.0.0.1:{metrics_port}/metrics", timeout=10)
+        text = scraped.read().decode()
+        assert re.search(r"^facequality_log_lines_lost [1-9]", text, re.MULTILINE)
+        assert "facequality_in_flight_calls 0.0" in text
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_a_lost_terminal_is_a_graceful_stop() -> None:
+    """SIGHUP as SIGTERM; policies reload without it."""
+    async with serving(FACEQUALITY_DRAIN_SECONDS="0") as gate:
+        await gate.event("server.started")
+        gate.process.send_signal(signal.SIGHUP)
+        await gate.event("server.stopped")
+        assert await gate.exit_code() == 0
+
+
 @pytest.mark.parametrize(
     ("variables", "text"),
     [
+        ({"FACEQUALITY_GRPC_ADDRESS": "nosuch.invalid:1"}, "cannot listen on nosuch.invalid:1: Name or service not known"),
         ({"FACEQUALITY_GRPC_ADDRESS": "nowhere"}, "FACEQUALITY_GRPC_ADDRESS: must be HOST:PORT"),
         ({"FACEQUALITY_GRPC_ADDRESS": "192.0.2.1:1"}, "cannot listen on 192.0.2.1:1"),
         ({"TENCENTCLOUD_SECRET_ID": "x"}, "FACEQUALITY_DETECTOR: is not set, yet TENCENTCLOUD_SECRET_ID is"),

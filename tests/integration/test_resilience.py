@@ -81,7 +81,7 @@ async def test_two_kept_connections_that_die_are_all_that_a_check_pays_for() -> 
         async with grpc.aio.insecure_channel(served.target, options=channel_options()) as channel:
             error = await failure(pb_grpc.FaceQualityServiceStub(channel).CheckFaceQuality(REQUEST))
         assert endpoint.calls == served.paid == 4
-        assert error.details().startswith("DetectFace gave no answer: ")
+        assert str(error.details()).startswith("DetectFace gave no answer: ")
         assert dict(error.trailing_metadata())["grpc-retry-pushback-ms"] == "-1"
         assert "RetryInfo" in details(error)
 
@@ -107,6 +107,22 @@ async def test_waiting_for_a_connection_is_no_fault_of_the_vendors() -> None:
         assert endpoint.calls == served.paid == 12
         closed = {"detector": "tencentcloud", "state": "closed"}
         assert registry.get_sample_value("facequality_breaker_state", closed) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "outcome"), [("2.0", "INVALID_ARGUMENT", "caller"), ("", "FAILED_PRECONDITION", "configuration")]
+)
+async def test_a_face_model_that_the_account_may_not_use_is_whoevers_chose_it(asked: str, code: str, outcome: str) -> None:
+    """No caller can wake the operator with an option."""
+    async with behind({"rules": [{"action": {"error": "InvalidParameterValue.FaceModelVersionIllegal"}}]}) as (_, served):
+        error = await failure(served.check("loose", PHOTO, options=pb.DetectOptions(face_model_version=asked)))
+        assert error.code().name == code
+        found: Any = details(error)
+        assert found["ErrorInfo"].reason == "MODEL_VERSION_NOT_ALLOWED"
+        assert found["ErrorInfo"].metadata["upstream_code"] == "InvalidParameterValue.FaceModelVersionIllegal"
+        if asked:
+            assert found["BadRequest"].field_violations[0].field == "options.face_model_version"
+        assert served.outcomes(outcome) == 1
 
 
 async def test_a_throttling_vendor_is_not_asked_again_within_a_second() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 import pytest
+import structlog
 from facequality.app import App
 from facequality.errors import (
     DetectorBug,
@@ -223,6 +224,29 @@ async def fake() -> AsyncIterator[Fake]:
     app = App(app_settings, detector, metrics=Metrics(CollectorRegistry()))
     async with running(app) as (channel, _):
         yield Fake(app, detector, channel)
+
+
+async def test_a_stop_waits_for_accepted_calls_and_tells_of_those_that_it_cuts(fake: Fake) -> None:
+    """To the end of the grace time."""
+    fake.detector.delay = 0.5
+    request = pb.CheckFaceQualityRequest(image=PORTRAIT)
+    accepted = [asyncio.ensure_future(fake.stub.CheckFaceQuality(request)) for _ in range(4)]
+    await asyncio.sleep(0.2)
+    with structlog.testing.capture_logs() as lines:
+        await fake.app.stop(drain_seconds=0, grace_seconds=10)
+    assert [response.verdict for response in await asyncio.gather(*accepted)] == [verdict_pb2.VERDICT_REJECTED] * 4
+    assert [line["event"] for line in lines if line["log_level"] == "warning"] == []
+
+
+async def test_a_stop_tells_of_the_calls_that_it_cuts(fake: Fake) -> None:
+    """They outlast the grace time."""
+    fake.detector.delay = 0.8
+    cut = asyncio.ensure_future(failure(fake.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PORTRAIT))))
+    await asyncio.sleep(0.2)
+    with structlog.testing.capture_logs() as lines:
+        await fake.app.stop(drain_seconds=0, grace_seconds=0.1)
+    assert (await cut).code() is grpc.StatusCode.UNAVAILABLE
+    assert [line["calls"] for line in lines if line["event"] == "server.calls_cut"] == [1]
 
 
 R = ErrorReason

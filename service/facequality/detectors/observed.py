@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from facequality.detector import Detector, DetectorInfo
 from facequality.detectors.decorator import DetectorDecorator
-from facequality.errors import ErrorReason, GateError
+from facequality.errors import ErrorReason, GateError, InvalidRequest
 from facequality.model import Detection, DetectOptions, Photo, PhotoRefused
 
 
@@ -74,6 +74,9 @@ _OUTCOMES = {
 
 def outcome_of(error: BaseException) -> Outcome:
     """Class an exception that ended a detector call."""
+    if isinstance(error, InvalidRequest):
+        # Also of a reason that is the operator's where the caller has not chosen.
+        return Outcome.CALLER
     if isinstance(error, GateError):
         return _OUTCOMES[error.reason]
     return Outcome.CANCELLED if isinstance(error, asyncio.CancelledError) else Outcome.BUG

@@ -59,6 +59,11 @@ class InFlight:
         self._idle.set()
         metrics.in_flight.set_function(lambda: self._count)
 
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self._count
+
     async def wait_idle(self) -> None:
         """Wait until no call is in progress."""
         await self._idle.wait()

@@ -17,7 +17,7 @@ from facequality.detectors.sharing import Fingerprint
 from facequality.detectors.tencentcloud import protocol, signature
 from facequality.detectors.tencentcloud.credentials import CredentialSource
 from facequality.detectors.transport import BadAnswer, HttpClient, HttpFailure, Url
-from facequality.errors import ErrorReason, OperatorFault, Retry, UpstreamFault
+from facequality.errors import ErrorReason, InvalidRequest, OperatorFault, Retry, UpstreamFault
 from facequality.measure import FACE_MEASURES
 from facequality.model import Detection, DetectOptions, Photo, PhotoBytes, PhotoRefused
 
@@ -137,6 +137,10 @@ class TencentCloudDetector:
         except OperatorFault as error:
             if error.reason is ErrorReason.UPSTREAM_CLOCK_SKEW:
                 self._learn_offset(answer.headers.get("date", ""))
+            if error.reason is ErrorReason.MODEL_VERSION_NOT_ALLOWED and options.face_model_version:
+                raise InvalidRequest.field(
+                    error.reason, "options.face_model_version", "the vendor does not allow it", metadata=error.metadata
+                ) from error
             raise
 
     @property
