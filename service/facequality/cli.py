@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import sys
@@ -92,6 +93,9 @@ def check(
     detector each photo is a paid call.
     """
     logs.configure("error")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file's name may not be text: the verdicts are worth more than its form.
+        sys.stdout.reconfigure(errors="backslashreplace")
     raise typer.Exit(asyncio.run(_check(photos, policy, target, timeout, attributes=attributes, as_json=as_json)))
 
 

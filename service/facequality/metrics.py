@@ -38,6 +38,9 @@ _SCALES = frozenset(measure for measure in FACE_MEASURES if not MEASURES[measure
 _POSES = (Measure.PITCH, Measure.YAW, Measure.ROLL)
 
 
+_DIRECTIONS = ("accepted_to_rejected", "rejected_to_accepted")
+
+
 class Metrics:
     """Every metric of the process, in one registry."""
 
@@ -95,8 +98,13 @@ class Metrics:
         self.quota = gauge("facequality_quota_calls_per_second", "Configured share of the vendor's quota; 0: no limit.")
         self.would_flip = counter(
             "facequality_shadow_would_flip_total",
-            "Checks whose verdict the shadow policy would turn, by the reasons that turn it.",
+            "Reasons that turn verdicts under the shadow policy.",
             ("policy", "shadow", "direction", "reason"),
+        )
+        self.flips = counter(
+            "facequality_shadow_flips_total",
+            "Checks whose verdict the shadow policy would turn.",
+            ("policy", "shadow", "direction"),
         )
         self.reloads = counter("facequality_policy_reloads_total", "Reloads of the policy files.", ("result",))
         for result in ("success", "failure"):
@@ -131,8 +139,10 @@ class Metrics:
             self.policy_info.labels(policy.name, policy.revision, is_default).set(1)
             for verdict in Verdict:
                 self.checks.labels(policy.name, verdict.value)
+            for direction in _DIRECTIONS if policy.shadow else ():
+                self.flips.labels(policy.name, policy.shadow, direction)
             for reason in Reason:
-                for direction in ("accepted_to_rejected", "rejected_to_accepted") if policy.shadow else ():
+                for direction in _DIRECTIONS if policy.shadow else ():
                     self.would_flip.labels(policy.name, policy.shadow, direction, reason.value)
                 self.rejections.labels(policy.name, reason.value)
             for measure in (bounded for bounded in policy.bounds if not MEASURES[bounded].is_flag):
@@ -224,6 +234,7 @@ class Metrics:
     def _observe_flip(self, policy: str, shadow: str, answered: Judgement, shadowed: Judgement) -> None:
         rejects = shadowed.verdict is Verdict.REJECTED
         direction = "accepted_to_rejected" if rejects else "rejected_to_accepted"
+        self._child(self.flips, policy, shadow, direction).inc()
         for reason in shadowed.reasons if rejects else answered.reasons:
             self._child(self.would_flip, policy, shadow, direction, reason.value).inc()
 

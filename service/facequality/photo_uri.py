@@ -76,6 +76,11 @@ def is_public(address: IpAddress) -> bool:
     return address.is_global and not address.is_multicast
 
 
+def is_private_name(host: str) -> bool:
+    """Whether a host name, in lower case, is one that only a private network resolves."""
+    return any(host == name or host.endswith(f".{name}") for name in _PRIVATE_SUFFIXES)
+
+
 def _check_host(host: str) -> None:
     address = _literal(host)
     if address is not None:
@@ -86,7 +91,7 @@ def _check_host(host: str) -> None:
     if len(host) > _MAX_HOST or not all(map(_LABEL.fullmatch, labels)) or _NUMERIC_LABEL.fullmatch(labels[-1]):
         # 127.1, 0x7f000001 and 2130706433 are addresses to some resolvers: no real name ends in a number.
         raise _refused(ErrorReason.URL_INVALID, "has a malformed host")
-    if len(labels) == 1 or any(host == name or host.endswith(f".{name}") for name in _PRIVATE_SUFFIXES):
+    if len(labels) == 1 or is_private_name(host):
         raise _refused(ErrorReason.URL_FORBIDDEN, "points at a private host")
 
 

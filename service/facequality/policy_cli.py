@@ -43,12 +43,15 @@ class Format(StrEnum):
 def check(
     files: Annotated[list[Path], typer.Argument(help="Policy files, or directories of them; each is checked on its own.")],
     detector: Annotated[DetectorName | None, typer.Option(help="Also warn of measures that this detector cannot give.")] = None,
+    default: Annotated[
+        str, typer.Option(envvar="FACEQUALITY_DEFAULT_POLICY", help="Default policy, as serve would be told; empty: the file's.")
+    ] = "",
 ) -> None:
     """Check policy files with the loader that the service uses. Exit status: 0 good, 1 good but warned of, 2 broken."""
     worst = 0
     for file in files:
         try:
-            served = load(file, datetime.now(UTC))
+            served = load(file, datetime.now(UTC), default)
         except (PolicyFileError, OSError) as error:
             typer.echo(str(error), err=True)
             worst = EXIT_ERROR

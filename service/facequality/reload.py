@@ -90,9 +90,9 @@ class PolicyWatch:
         try:
             async for _ in self._events():
                 await self._look()
-        except (RuntimeError, OSError) as error:
-            # What the node's other processes leave of its inotify instances may be none.
-            log.warning("policy.watch_failed", path=str(self._path), error=str(error), seconds=LOOK_MILLISECONDS / 1000)
+        except Exception as error:
+            # Such as a node whose inotify instances are all in use, or a name beside the file that is no text.
+            log.warning("policy.watch_failed", path=str(self._path), seconds=LOOK_MILLISECONDS / 1000, exc_info=error)
             await self._look_now_and_then()
 
     def stop(self) -> None:

@@ -55,7 +55,7 @@ def show_policies(console: Console, policies: PolicySet, names: list[str]) -> No
     for policy in (policies.get(name) for name in names):
         default = ", default" if policy.name == policies.default else ""
         title = f"{policy.name} (revision {policy.revision}, {policies.source}{default})"
-        table = Table("measure", "min", "max", "unit", "failing it", title=title, caption=policy.description)
+        table = Table("measure", "min", "max", "unit", "failing it", title=Text(title), caption=Text(policy.description))
         table.add_row("faces", "", "", "", _FACE_RULES[policy.face_rule])
         for measure, bound in policy.bounds.items():
             effect = "is reported" if measure in policy.advisory else "rejects"

@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from facequality.photo_uri import is_private_name
 from facequality.policy import DEFAULT_PRESET, PRESETS
 
 PREFIX = "FACEQUALITY_"
@@ -72,6 +73,9 @@ def _hosts(value: str) -> str:
     wrong = [host for each in value.split(",") if (host := each.strip()) and not _HOST_PATTERN.fullmatch(host)]
     if wrong:
         raise ValueError(f"must be host names such as photos.example.com or .example.com, not {', '.join(wrong)}")
+    private = [host for each in value.split(",") if (host := each.strip()) and is_private_name(host.lower())]
+    if private:
+        raise ValueError(f"{', '.join(private)}: photos are never taken from private hosts")
     return value
 
 
@@ -136,7 +140,9 @@ class Settings(BaseSettings):
     policy_file: ReadablePath = Field(
         None, description="YAML file with policies, or a directory of them; empty: the four presets."
     )
-    default_policy: str = Field("", description="Policy applied when a request names none; empty: `enroll`.")
+    default_policy: str = Field(
+        "", description="Policy applied when a request names none; empty: the file's default, its only policy, or `enroll`."
+    )
     deadline_seconds: float = Field(
         10, gt=0, le=300, description="Budget of a call without a deadline, and upper bound of one with."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from facequality import __version__, settings
 
 from tests import photos
 from tests.conftest import Served
-from tests.running import run
+from tests.running import COMMAND, run
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,17 @@ def test_a_folder_is_searched_sorted_and_a_rejection_exits_1(folder: Path) -> No
     assert lines[0]["reasons"] == []
     assert "REASON_TOO_BLURRY" in lines[1]["reasons"]
     assert lines[2]["reasons"] == ["REASON_NO_FACE"]
+
+
+def test_a_name_that_is_no_text_costs_no_verdict(tmp_path: Path) -> None:
+    """On a standard output that is strict about text."""
+    for name in (b"a.bmp", b"\xff.bmp"):
+        (tmp_path / os.fsdecode(name)).write_bytes(photos.encode(photos.cat(), "BMP"))
+    environ = os.environ | {"PYTHONIOENCODING": "utf-8:strict", "COLUMNS": "200"}
+    result = subprocess.run([COMMAND, "check", tmp_path], env=environ, capture_output=True, text=True, check=False)
+    assert result.returncode == 1, result.stderr
+    assert result.stdout.count("rejected") == 2
+    assert "udcff.bmp" in result.stdout
 
 
 def test_one_bad_photo_does_not_stop_the_others(folder: Path) -> None:

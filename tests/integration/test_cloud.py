@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -538,11 +537,6 @@ def test_a_rotated_key_file_is_read_again(tmp_path: Path) -> None:
     secret_key.unlink()
     with pytest.raises(OperatorFault, match="cannot be read"):
         source()
-
-
-def test_examples_are_the_vendors() -> None:
-    """The data files are JSON envelopes."""
-    assert all("Response" in json.loads(example) for example in EXAMPLES.values())
 
 
 async def test_a_photo_refused_by_the_vendor_is_no_error(endpoint: Upstream) -> None:

@@ -22,7 +22,6 @@ from facequality.v1 import verdict_pb2
 from prometheus_client import CollectorRegistry
 
 from tests import photos
-from tests.detections import EXAMPLE_2
 from tests.detectors import FakeDetector
 from tests.running import Fake, run, running
 
@@ -261,7 +260,9 @@ async def test_a_shadow_is_judged_on_the_same_detection_and_counted(tmp_path: Pa
         assert flips("now", "next", "accepted_to_rejected", "MASK_WORN") == 1
         assert flips("now", "next", "accepted_to_rejected", "TOO_DARK") == 0
         assert flips("tight", "lax", "rejected_to_accepted", "CHEEK_OCCLUDED") == 1
-        served.detector.answer = EXAMPLE_2
+        # The check counts once, however many reasons turn it.
+        turned = {"policy": "now", "shadow": "next", "direction": "accepted_to_rejected"}
+        assert served.sample("facequality_shadow_flips_total", **turned) == 1
 
 
 @pytest.mark.parametrize(
@@ -322,6 +323,34 @@ def test_policy_check_exits_0_1_or_2(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "broken.yaml:1: policies.gate.bounds.sharpnes: there is no measure" in result.stderr
     assert run("policy", "check", tmp_path / "missing.yaml").exit_code == 2
+
+
+def test_policy_check_is_told_the_default_that_serve_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that would stop every replica from starting does not pass."""
+    write(tmp_path / "one.yaml", STRICT)
+    assert run("policy", "check", tmp_path / "one.yaml").exit_code == 0
+    monkeypatch.setenv("FACEQUALITY_DEFAULT_POLICY", "kiosk")
+    result = run("policy", "check", tmp_path / "one.yaml")
+    assert (result.exit_code, "kiosk" in result.output) == (2, True)
+
+
+def test_a_description_is_shown_as_it_is(tmp_path: Path) -> None:
+    """Brackets are no markup."""
+    write(tmp_path / "hall.yaml", "policies: {hall: {extends: enroll, description: 'At the [hall] door [/x]'}}")
+    shown = run("policy", "show", "--file", tmp_path / "hall.yaml")
+    assert (shown.exit_code, "At the [hall] door [/x]" in shown.output) == (0, True)
+
+
+async def test_a_path_that_is_no_text_is_shown_escaped(tmp_path: Path) -> None:
+    """As the source of what is served, and in a reload's failure."""
+    path = tmp_path / os.fsdecode(b"pol\xff.yaml")
+    write(path, STRICT)
+    async with gate(path) as served:
+        assert (await served.stub.GetPolicy(pb.GetPolicyRequest())).policy.source.endswith("pol\\xff.yaml")
+        write(path, BROKEN)
+        await until(lambda: served.app.store.last_failure is not None)
+        listed = await served.stub.ListPolicies(pb.ListPoliciesRequest())
+        assert "pol\\xff.yaml" in listed.last_failed_reload.reason
 
 
 def test_policy_show_and_diff_read_files(tmp_path: Path) -> None:

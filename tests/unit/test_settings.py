@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,13 @@ def test_secrets_stay_out_of_reprs_and_mistakes(monkeypatch: pytest.MonkeyPatch)
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize("hosts", ["minio.storage.svc", "a.example.com,.svc.internal", "photos.LOCAL"])
+def test_hosts_that_no_photo_may_come_from_are_not_offered(monkeypatch: pytest.MonkeyPatch, hosts: str) -> None:
+    """Or every call would find out."""
+    with pytest.raises(settings.SettingsError, match="photos are never taken from private hosts"):
+        load(monkeypatch, FACEQUALITY_PHOTO_URI_HOSTS=hosts)
+
+
 @pytest.mark.parametrize(
     "endpoint",
     [
@@ -207,8 +215,16 @@ def test_a_wrong_endpoint_is_refused(monkeypatch: pytest.MonkeyPatch, endpoint: 
 
 def test_the_readme_lists_every_setting_with_its_default() -> None:
     """Nothing more and nothing less."""
-    import re
-
     text = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
     listed = {name for name in re.findall(r"`((?:FACEQUALITY|TENCENTCLOUD)_[A-Z_]+)`", text) if not name.endswith("_")}
     assert listed == set(settings.variables())
+    shown = {
+        name: row[2]
+        for line in text.splitlines()
+        if len(row := line.split(" | ")) == 3
+        for name in re.findall(r"`([A-Z_]+)`", row[0])
+    }
+    for line in settings.describe().splitlines():
+        name, _, default = line.partition("=")
+        if not line.startswith(" ") and default:
+            assert {"False": "off"}.get(default, default) in shown[name], name

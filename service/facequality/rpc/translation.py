@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -99,7 +100,12 @@ class _Words:
 
 def to_reload_failure(failure: ReloadFailure | None) -> policy_pb2.ReloadFailure | None:
     """Translate the last failed reload."""
-    return None if failure is None else policy_pb2.ReloadFailure(time=_timestamp(failure.at), reason=failure.reason)
+    return None if failure is None else policy_pb2.ReloadFailure(time=_timestamp(failure.at), reason=_text(failure.reason))
+
+
+def _text(text: str) -> str:
+    """Escape what no UTF-8 can say: a path's bytes may be anything."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
 def _timestamp(moment: datetime) -> timestamp_pb2.Timestamp:
@@ -124,7 +130,7 @@ def to_policy(policy: Policy, served: PolicySet, detector: DetectorInfo) -> poli
             )
             for measure, bound in policy.bounds.items()
         ],
-        source=served.source,
+        source=_text(served.source),
         load_time=_timestamp(served.loaded_at),
         unavailable_measures=[f"MEASURE_{measure.name}" for measure in policy.unavailable(detector.measures)],
         shadow=policy.shadow,
