@@ -280,13 +280,15 @@ async def _read(stream: httpx.AsyncByteStream, status: int, limit: int) -> bytes
     return bytes(content)
 
 
-# Most specific first: each is a subclass of a later one or stands alone.
+# Of the error, or of what it came from. Most specific first: each is a subclass of a later one or stands alone.
 _CAUSES: tuple[tuple[type[Exception], str], ...] = (
+    (_NoAllowedAddressError, "the host name has no address that is allowed"),
     (aiohttp.ClientConnectorDNSError, "the host name does not resolve"),
     (aiohttp.ClientConnectorCertificateError, "the certificate is not trusted"),
     (aiohttp.ClientConnectorSSLError, "the TLS handshake failed"),
     (aiohttp.ClientProxyConnectionError, "the proxy refused the connection"),
     (aiohttp.ClientHttpProxyError, "the proxy refused the request"),
+    (ConnectionRefusedError, "the connection was refused"),
     (aiohttp.ClientConnectorError, "no connection could be made"),
     (aiohttp.ConnectionTimeoutError, "connecting took too long"),
     (aiohttp.ServerDisconnectedError, "the connection was closed without an answer"),
@@ -300,12 +302,7 @@ def _translated(error: Exception, *, sent: bool) -> HttpFailure | BadAnswer:
     cause = error.__cause__ or error if isinstance(error, httpx.HTTPError) else error
     if sent and isinstance(cause, aiohttp.ClientResponseError) and not isinstance(cause, aiohttp.ClientHttpProxyError):
         return BadAnswer("the answer is not HTTP")
-    reason = cause.os_error if isinstance(cause, aiohttp.ClientConnectorError) else None
-    if isinstance(reason, _NoAllowedAddressError):
-        return HttpFailure("the host name has no address that is allowed")
-    if isinstance(reason, ConnectionRefusedError):
-        return HttpFailure("the connection was refused")
     for kind, text in _CAUSES:
-        if isinstance(cause, kind):
+        if isinstance(cause, kind) or isinstance(cause.__cause__, kind):
             return HttpFailure(text)
     return HttpFailure("the connection failed")
