@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import select
 import sys
 import warnings
 from contextvars import ContextVar
@@ -25,16 +26,31 @@ LEVELS = ("debug", "info", "warning", "error")
 _notes: ContextVar[dict[str, object] | None] = ContextVar("facequality_notes", default=None)
 
 
+STALL_MILLISECONDS = 200
+"""How long a line waits for a reader that has fallen behind; those after it wait no more until it reads again."""
+
+
 class Sink:
-    """Standard error, where a line that cannot be written is lost and counted: a full disk must not fail what was paid for."""
+    """Standard error, where a line that cannot be written is lost and counted.
+
+    Neither a full disk nor a reader that hangs may end or hold up what was paid for.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
-        """Write to this file."""
+        """Write to this file, which is not buffered."""
         self._file = file
+        self._room = select.poll()
+        self._room.register(file, select.POLLOUT)
+        self._patience = STALL_MILLISECONDS
         self.lost = 0
 
     def write(self, line: bytes) -> int:
         """Write a line, or count it."""
+        if not self._room.poll(self._patience):
+            self._patience = 0
+            self.lost += 1
+            return 0
+        self._patience = STALL_MILLISECONDS
         try:
             return self._file.write(line)
         except OSError:

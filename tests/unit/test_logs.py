@@ -1,0 +1,34 @@
+"""Where log lines go."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from facequality.logs import Sink
+
+LINE = b"x" * 1023 + b"\n"
+
+
+def test_a_reader_that_hangs_costs_lines_and_little_time() -> None:
+    """They are counted; once it reads again, so does what is written."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", buffering=0) as reader, os.fdopen(writing, "wb", buffering=0) as writer:
+        sink = Sink(writer)
+        started = time.perf_counter()
+        written = sum(sink.write(LINE) for _ in range(200))
+        assert time.perf_counter() - started < 2
+        assert sink.lost == 200 - written // len(LINE) > 0
+        lost = sink.lost
+        assert reader.read(1 << 20) == LINE * (200 - lost)
+        assert sink.write(LINE) == len(LINE)
+        assert sink.lost == lost
+
+
+def test_a_reader_that_has_gone_costs_lines_alone() -> None:
+    """No broken pipe reaches what is logged."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb", buffering=0) as writer:
+        sink = Sink(writer)
+        assert (sink.write(LINE), sink.lost) == (0, 1)
