@@ -270,7 +270,8 @@ async def test_mutated_photos_end_in_a_verdict(engine_detector: EmbeddedDetector
             photo[seeded.randrange(len(photo))] = seeded.randrange(256)
         mutants.append(bytes(photo))
     results = await asyncio.gather(*(check(engine_detector, mutant) for mutant in mutants))
-    assert {result.judgement.verdict for result in results} <= set(Verdict)
+    accepted = [result for result in results if result.judgement.verdict is Verdict.ACCEPTED]
+    assert all(result.judged_face is not None for result in accepted)
     undecodable = sum(Reason.IMAGE_UNDECODABLE in result.judgement.reasons for result in results)
     assert 0 < undecodable < len(results)
 
