@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import select
 import sys
 import warnings
 from contextvars import ContextVar
+from pathlib import Path
 from typing import BinaryIO, cast
 
 import orjson
@@ -61,7 +63,14 @@ class Sink:
         """Nothing is held back."""
 
 
-sink = Sink(open(2, "wb", buffering=0, closefd=False))  # noqa: SIM115 - standard error, for as long as the process lives
+def _standard_error() -> BinaryIO:
+    if sys.stderr is None:
+        # It was closed: its number may be any other file's by now.
+        return Path(os.devnull).open("wb", buffering=0)
+    return open(2, "wb", buffering=0, closefd=False)
+
+
+sink = Sink(_standard_error())
 """Where the JSON lines go."""
 
 
@@ -105,7 +114,7 @@ def configure(level: str) -> None:
         logger_factory=structlog.BytesLoggerFactory(cast("BinaryIO", sink)),
         cache_logger_on_first_use=True,
     )
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         renderer = structlog.dev.ConsoleRenderer()
         structlog.configure(processors=[*shared, renderer], logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     formatter = structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[

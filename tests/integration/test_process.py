@@ -209,6 +209,17 @@ async def test_a_full_disk_costs_log_lines_and_nothing_else(unused_tcp_port_fact
             await process.wait()
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["policy", "show"], ["serve", "--help"]])
+async def test_without_a_standard_error_the_command_works(arguments: list[str]) -> None:
+    """As under some supervisors."""
+    process = await asyncio.create_subprocess_exec(
+        "/bin/sh", "-c", 'exec "$@" 2>&-', "sh", COMMAND, *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    assert output
+
+
 async def test_a_lost_terminal_is_a_graceful_stop() -> None:
     """SIGHUP as SIGTERM; policies reload without it."""
     async with serving(FACEQUALITY_DRAIN_SECONDS="0") as gate:
