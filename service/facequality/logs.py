@@ -5,6 +5,7 @@ Never logged: image bytes, URI queries, Authorization, secrets, tokens.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -48,16 +49,13 @@ class Sink:
 
     def write(self, line: bytes) -> int:
         """Write a line, or count it."""
-        if not self._room.poll(self._patience):
-            self._patience = 0
-            self.lost += 1
-            return 0
-        self._patience = STALL_MILLISECONDS
-        try:
-            return self._file.write(line)
-        except OSError:
-            self.lost += 1
-            return 0
+        has_room = bool(self._room.poll(self._patience))
+        self._patience = STALL_MILLISECONDS if has_room else 0
+        if has_room:
+            with contextlib.suppress(OSError):
+                return self._file.write(line)
+        self.lost += 1
+        return 0
 
     def flush(self) -> None:
         """Nothing is held back."""

@@ -139,12 +139,12 @@ class Metrics:
             self.policy_info.labels(policy.name, policy.revision, is_default).set(1)
             for verdict in Verdict:
                 self.checks.labels(policy.name, verdict.value)
+            for reason in Reason:
+                self.rejections.labels(policy.name, reason.value)
             for direction in _DIRECTIONS if policy.shadow else ():
                 self.flips.labels(policy.name, policy.shadow, direction)
-            for reason in Reason:
-                for direction in _DIRECTIONS if policy.shadow else ():
+                for reason in Reason:
                     self.would_flip.labels(policy.name, policy.shadow, direction, reason.value)
-                self.rejections.labels(policy.name, reason.value)
             for measure in (bounded for bounded in policy.bounds if not MEASURES[bounded].is_flag):
                 for status in ("PASS", "FAIL"):
                     self.near.labels(policy.name, measure.value, status)

@@ -70,11 +70,10 @@ def _port_is_sound(parts: SplitResult) -> bool:
 
 
 def _hosts(value: str) -> str:
-    wrong = [host for each in value.split(",") if (host := each.strip()) and not _HOST_PATTERN.fullmatch(host)]
-    if wrong:
+    hosts = [host for each in value.split(",") if (host := each.strip())]
+    if wrong := [host for host in hosts if not _HOST_PATTERN.fullmatch(host)]:
         raise ValueError(f"must be host names such as photos.example.com or .example.com, not {', '.join(wrong)}")
-    private = [host for each in value.split(",") if (host := each.strip()) and is_private_name(host.lower())]
-    if private:
+    if private := [host for host in hosts if is_private_name(host.lower())]:
         raise ValueError(f"{', '.join(private)}: photos are never taken from private hosts")
     return value
 

@@ -226,7 +226,7 @@ async def fake() -> AsyncIterator[Fake]:
         yield Fake(app, detector, channel)
 
 
-async def test_a_stop_waits_for_accepted_calls_and_tells_of_those_that_it_cuts(fake: Fake) -> None:
+async def test_a_stop_waits_for_accepted_calls(fake: Fake) -> None:
     """To the end of the grace time."""
     fake.detector.delay = 0.5
     request = pb.CheckFaceQualityRequest(image=PORTRAIT)
