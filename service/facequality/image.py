@@ -8,14 +8,19 @@ detector is called and paid.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import IO, cast
 
-from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 
 from facequality.measure import Bound, refusal
 from facequality.model import Finding, Measure, Reason
+from facequality.other_formats import LONGEST_SIGNATURE, is_other_format
 
 
 class Format(StrEnum):
@@ -54,42 +59,25 @@ class Inspection:
 MAX_HEADER_READS = 400
 """A header of a real photo takes under 300 reads; a hostile one can hold a million pieces, each costly to look at."""
 
-BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-"""What Pillow raises on far too many pixels; the second where warnings are errors."""
-
-# Signatures of formats that are images but not ones DetectFace takes: (offset, bytes).
-_OTHER_FORMATS: tuple[tuple[int, tuple[bytes, ...]], ...] = (
-    (0, (b"GIF87a", b"GIF89a")),
-    (0, (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")),  # TIFF, BigTIFF
-    (0, (b"\x00\x00\x01\x00", b"\x00\x00\x02\x00")),  # ICO, CUR
-    (0, (b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")),  # JPEG 2000
-    (0, (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n")),  # JPEG XL
-    (0, (b"8BPS",)),  # Photoshop
-    (8, (b"WEBP",)),
-    # ISO base media brands of HEIF and AVIF (ISO/IEC 23008-12, AV1 Image File Format).
-    (4, tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"))),
-    (4, (b"ftypavif", b"ftypavis")),
+_LONGEST_SIGNATURE = 8
+_READERS: tuple[tuple[bytes, Format, Callable[[IO[bytes]], ImageFile]], ...] = (
+    (b"\xff\xd8\xff", Format.JPEG, JpegImageFile),
+    (b"\x89PNG\r\n\x1a\n", Format.PNG, PngImageFile),
+    (b"BM", Format.BMP, BmpImageFile),
 )
-
-
-_LONGEST_SIGNATURE = 16
-_FORMATS = tuple(Format)
+"""By signature. Pillow's own way to them, ``Image.open``, refuses a header that claims a great many pixels before it tells how many."""
 
 
 def inspect(data: bytes | memoryview) -> Inspection:
     """Hold a photo's header against the limits. Never raises: whatever the bytes are, the answer is findings."""
     size = _SIZE.hold(Measure.IMAGE_BYTES, len(data))
-    if size.rejects:
-        return Inspection(None, (size,))
     try:
         info = _read_header(data)
-    except BOMB:
-        return Inspection(None, (size, refusal(Reason.IMAGE_RESOLUTION_TOO_HIGH)))
     except Exception:  # noqa: BLE001 - whatever hostile bytes make a parser raise, they are no photo
-        start = bytes(data[:_LONGEST_SIGNATURE])
-        is_image = any(start.startswith(signatures, offset) for offset, signatures in _OTHER_FORMATS)
-        reason = Reason.IMAGE_FORMAT_UNSUPPORTED if is_image else Reason.IMAGE_UNDECODABLE
-        return Inspection(None, (size, refusal(reason)))
+        if is_other_format(bytes(data[:LONGEST_SIGNATURE])):
+            return Inspection(None, (size, refusal(Reason.IMAGE_FORMAT_UNSUPPORTED)))
+        # Of bytes that are too many in any case, nobody need know that they are no photo.
+        return Inspection(None, (size,) if size.rejects else (size, refusal(Reason.IMAGE_UNDECODABLE)))
     long_side = _LONG_SIDE[info.format].hold(Measure.IMAGE_LONG_SIDE, max(info.width, info.height))
     short_side = _SHORT_SIDE.hold(Measure.IMAGE_SHORT_SIDE, min(info.width, info.height))
     return Inspection(info, (size, long_side, short_side))
@@ -123,7 +111,10 @@ class _Header:
 
 
 def _read_header(data: bytes | memoryview) -> ImageInfo:
-    with Image.open(cast("IO[bytes]", _Header(data)), formats=_FORMATS) as image:
-        # A phone's JPEG with a second picture in it (MPO) opens through the JPEG plugin under its own name.
-        name = "JPEG" if image.format == "MPO" else image.format
-        return ImageInfo(Format(name or ""), len(data), image.width, image.height)
+    start = bytes(data[:_LONGEST_SIGNATURE])
+    for signature, found, reader in _READERS:
+        if start.startswith(signature):
+            # A phone's JPEG with a second picture in it (MPO) is read as the JPEG that it begins with.
+            width, height = reader(cast("IO[bytes]", _Header(data))).size
+            return ImageInfo(found, len(data), width, height)
+    raise ValueError("no signature of a format that is taken")

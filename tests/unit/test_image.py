@@ -10,7 +10,7 @@ import zlib
 import pytest
 from facequality import image
 from facequality.image import Format, Inspection, inspect
-from facequality.model import Judgement, Reason, Verdict
+from facequality.model import Judgement, Measure, Reason, Verdict
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -48,6 +48,7 @@ def png_claiming(width: int, height: int) -> bytes:
         (blank(4001, 63, "JPEG"), (R.IMAGE_RESOLUTION_TOO_HIGH, R.IMAGE_RESOLUTION_TOO_LOW)),
         (png_claiming(12_000, 12_000), (R.IMAGE_RESOLUTION_TOO_HIGH,)),
         (png_claiming(60_000, 60_000), (R.IMAGE_RESOLUTION_TOO_HIGH,)),
+        (png_claiming(400_000_000, 10), (R.IMAGE_RESOLUTION_TOO_HIGH, R.IMAGE_RESOLUTION_TOO_LOW)),
         (blank(100, 100, "GIF", "P"), (R.IMAGE_FORMAT_UNSUPPORTED,)),
         (blank(100, 100, "WEBP"), (R.IMAGE_FORMAT_UNSUPPORTED,)),
         (blank(100, 100, "TIFF"), (R.IMAGE_FORMAT_UNSUPPORTED,)),
@@ -55,6 +56,15 @@ def png_claiming(width: int, height: int) -> bytes:
         (blank(100, 100, "JPEG2000"), (R.IMAGE_FORMAT_UNSUPPORTED,)),
         (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00", (R.IMAGE_FORMAT_UNSUPPORTED,)),
         (b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00", (R.IMAGE_FORMAT_UNSUPPORTED,)),
+        (b"\x00\x00\x00\x18ftypXXXX\x00\x00\x00\x00mif1heic", (R.IMAGE_FORMAT_UNSUPPORTED,)),
+        (b"\x00\x00\x00\x18ftypisom\x00\x00\x00\x00mp41avc1", (R.IMAGE_UNDECODABLE,)),
+        (b"\x00\x00\x00\x10ftypisom\x00\x00\x00\x00mif1heic", (R.IMAGE_UNDECODABLE,)),
+        (blank(64, 64, "ICNS"), (R.IMAGE_FORMAT_UNSUPPORTED,)),
+        (blank(64, 64, "PPM"), (R.IMAGE_FORMAT_UNSUPPORTED,)),
+        (blank(64, 64, "PCX"), (R.IMAGE_FORMAT_UNSUPPORTED,)),
+        (blank(64, 64, "SGI"), (R.IMAGE_FORMAT_UNSUPPORTED,)),
+        (blank(64, 64, "DDS"), (R.IMAGE_FORMAT_UNSUPPORTED,)),
+        (blank(64, 64, "QOI"), (R.IMAGE_FORMAT_UNSUPPORTED,)),
         (b"", (R.IMAGE_UNDECODABLE,)),
         (b"not an image", (R.IMAGE_UNDECODABLE,)),
         (b"%PDF-1.7", (R.IMAGE_UNDECODABLE,)),
@@ -69,13 +79,32 @@ def test_limits_are_the_vendors(data: bytes, expected: tuple[Reason, ...]) -> No
 
 
 def test_the_largest_photo_is_5_mib_of_base64() -> None:
-    """3,932,160 bytes pass, one more does not, and is not even opened."""
+    """3,932,160 bytes pass, one more does not."""
     photo = blank(64, 64, "JPEG")
     fits = photo + b"\x00" * (3_932_160 - len(photo))
     assert reasons(inspect(fits)) == ()
-    over = inspect(fits + b"\x00")
-    assert reasons(over) == (R.IMAGE_TOO_LARGE,)
-    assert over.info is None
+    assert reasons(inspect(fits + b"\x00")) == (R.IMAGE_TOO_LARGE,)
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        (blank(4001, 63, "JPEG"), (R.IMAGE_TOO_LARGE, R.IMAGE_RESOLUTION_TOO_HIGH, R.IMAGE_RESOLUTION_TOO_LOW)),
+        (blank(100, 100, "GIF", "P"), (R.IMAGE_FORMAT_UNSUPPORTED, R.IMAGE_TOO_LARGE)),
+        (b"not an image", (R.IMAGE_TOO_LARGE,)),
+    ],
+)
+def test_what_else_is_wrong_with_too_large_a_photo_is_told_too(start: bytes, expected: tuple[Reason, ...]) -> None:
+    """Whoever halves the bytes alone would only meet the next reason."""
+    assert reasons(inspect(start + bytes(3_932_160))) == expected
+
+
+def test_a_bomb_is_refused_with_its_numbers() -> None:
+    """Pillow would refuse to say how large it claims to be."""
+    sides = {f.measure: (f.observed, f.maximum) for f in inspect(png_claiming(60_000, 10)).findings}
+    assert sides[Measure.IMAGE_LONG_SIDE] == (60_000, 2000)
+    bomb = inspect(png_claiming(60_000, 60_001)).findings[1]
+    assert (bomb.measure, bomb.observed, bomb.margin) == (Measure.IMAGE_LONG_SIDE, 60_001, -58_001)
 
 
 @pytest.mark.parametrize(
