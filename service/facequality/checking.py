@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,13 +99,25 @@ def read_photo(path: Path) -> bytes:
         return photo.read(MAX_RECEIVE_BYTES - 1024)
 
 
-def find_photos(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield the photos: files as they are, folders searched recursively for known suffixes, sorted."""
+def find_photos(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
+    """Yield the photos: files as they are, folders searched recursively for known suffixes, sorted.
+
+    Each with an empty text; a folder that cannot be read, or was named and holds no photo, with what is wrong with it.
+    """
     for path in paths:
         if path.is_dir():
-            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file())
+            found = sorted(_search(path))
+            yield from found or [(path, "the folder holds no photo: no jpg, jpeg, png or bmp")]
         else:
-            yield path
+            yield path, ""
+
+
+def _search(folder: Path) -> Iterator[tuple[Path, str]]:
+    closed: list[OSError] = []
+    for place, _, names in os.walk(folder, onerror=closed.append):
+        files = (Path(place, name) for name in names)
+        yield from ((file, "") for file in files if file.suffix.lower() in PHOTO_SUFFIXES and file.is_file())
+    yield from ((Path(error.filename), f"the folder cannot be read: {error.strerror}") for error in closed)
 
 
 def _info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:

@@ -145,16 +145,19 @@ def _emulator_keys(file: Path | None, secret_id: str, secret_key: str, *, no_aut
 
 async def _check(paths: list[Path], policy: str, target: str, timeout: float, *, attributes: bool, as_json: bool) -> int:
     photos = list(find_photos(paths))
-    if not photos:
-        _fail("no photo found")
+    if all(wrong for _, wrong in photos):
+        _fail("no photo found" + "".join(f"\n{path}: {wrong}" for path, wrong in photos))
     table, worst = verdict_table(), 0
     hidden = as_json or len(photos) < PROGRESS_FROM or not sys.stderr.isatty()
     try:
         with Progress(console=Console(stderr=True), disable=hidden, transient=True) as progress:
             task = progress.add_task("checking", total=len(photos))
             async with _checker(target, timeout) as checker:
-                for photo in photos:
-                    outcome = await _check_one(checker, photo, policy, attributes=attributes)
+                for photo, wrong in photos:
+                    if wrong:
+                        outcome: pb.CheckFaceQualityResponse | CheckFailed = CheckFailed("INVALID_ARGUMENT", "", wrong)
+                    else:
+                        outcome = await _check_one(checker, photo, policy, attributes=attributes)
                     worst = max(worst, _report(photo, outcome, None if as_json else table))
                     progress.advance(task)
     finally:

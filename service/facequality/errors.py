@@ -109,6 +109,8 @@ class GateError(Exception):
     """Base of the tree. Its text is written for the caller and holds no secret."""
 
     code: ClassVar[Code]
+    default_wait_seconds: ClassVar[float | None] = None
+    """What RetryInfo says where the gate does not try again, and nothing says how long."""
 
     def __init__(
         self,
@@ -138,7 +140,9 @@ class GateError(Exception):
         """Seconds after which another call may succeed; None where waiting does not help."""
         if self.code not in {Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED}:
             return None
-        return self.retry.seconds if self._wait_seconds is None else self._wait_seconds
+        if self._wait_seconds is not None:
+            return self._wait_seconds
+        return self.retry.seconds or self.default_wait_seconds
 
 
 class InvalidRequest(GateError):
@@ -204,9 +208,10 @@ class OperatorFault(DetectorError):
 
 
 class LimitReached(DetectorError):
-    """A rate limit (waiting helps) or a quota (it does not)."""
+    """A rate limit (waiting helps) or a quota (the operator's to raise: not worth another call sooner than in a minute)."""
 
     code = Code.RESOURCE_EXHAUSTED
+    default_wait_seconds = 60.0
 
 
 class UpstreamFault(DetectorError):

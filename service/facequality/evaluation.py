@@ -6,10 +6,10 @@ ones. Tightening a bound never turns a rejection into an acceptance.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from facequality.measure import MEASURES, QUALITY_MEASURES, Bound
-from facequality.model import Detection, Face, Finding, Judgement, Measure
+from facequality.measure import MEASURES, QUALITY_MEASURES, Bound, refusal
+from facequality.model import Detection, Face, Finding, Judgement, Measure, Reason
 from facequality.policy import DOMINANT_MAX_PERCENT, FaceRule, Policy
 
 _A_FACE, _ONE_FACE = Bound(minimum=1), Bound(1, 1)
@@ -45,6 +45,15 @@ def evaluate(policy: Policy, detection: Detection) -> Evaluation:
     return Evaluation(findings, judged, faces)
 
 
+def evaluate_refusal(policy: Policy, reason: Reason) -> tuple[Finding, ...]:
+    """What a policy makes of a photo that the detector refused: not measured, but what would have been enough is known."""
+    if reason is Reason.NO_FACE:
+        return _count_findings(policy.face_rule, [])
+    finding = refusal(reason)
+    bound = policy.bounds.get(finding.measure)
+    return (finding if bound is None else replace(finding, minimum=bound.minimum, maximum=bound.maximum),)
+
+
 def _count_findings(rule: FaceRule, ranked: list[Face]) -> tuple[Finding, ...]:
     count = (_ONE_FACE if rule is FaceRule.EXACTLY_ONE else _A_FACE).hold(Measure.FACE_COUNT, len(ranked))
     if rule is not FaceRule.DOMINANT or not ranked:
@@ -56,7 +65,7 @@ def _count_findings(rule: FaceRule, ranked: list[Face]) -> tuple[Finding, ...]:
 
 
 def _face_findings(policy: Policy, face: Face, detection: Detection) -> tuple[Finding, ...]:
-    assessed = _is_assessed(face, detection)
+    assessed = is_assessed(face, detection)
     findings = [
         bound.hold(measure, _read(measure, face, detection) if assessed else None, blocking=measure not in policy.advisory)
         for measure, bound in policy.bounds.items()
@@ -64,13 +73,15 @@ def _face_findings(policy: Policy, face: Face, detection: Detection) -> tuple[Fi
     return tuple(findings)
 
 
-def _is_assessed(face: Face, detection: Detection) -> bool:
-    """Tell whether the detector assessed this face at all.
+def is_assessed(face: Face, detection: Detection) -> bool:
+    """Tell whether the detector's numbers of a face's quality mean anything.
 
     The vendor answers nine zeros where quality detection did not run: read as numbers, they would say that everything is
-    covered. Nothing about such a face is judged; every bound is undetermined.
+    covered. Nothing about such a face is judged; every bound is undetermined. A number that is absent says so itself.
     """
-    return any(_read(measure, face, detection) for measure in QUALITY_MEASURES)
+    if any(_read(measure, face, detection) for measure in QUALITY_MEASURES):
+        return True
+    return all(_read(measure, face, detection) is None for measure in QUALITY_MEASURES)
 
 
 def _read(measure: Measure, face: Face, detection: Detection) -> float | None:

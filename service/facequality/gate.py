@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from facequality.detector import Detector, DetectorInfo
-from facequality.evaluation import evaluate
+from facequality.evaluation import evaluate, evaluate_refusal
 from facequality.image import ImageInfo, inspect
-from facequality.measure import refusal
 from facequality.model import (
     Detection,
     DetectOptions,
@@ -115,8 +114,11 @@ class Gate:
         options = _options(request.options, policy)
         answer = await self._detector.detect(request.photo, _options(options, shadow) if shadow else options)
         if isinstance(answer, PhotoRefused):
-            refused = answer.findings or (refusal(answer.reason),)
-            return CheckResult(Judgement.of(findings + refused), policy, detector, image, answer)
+            refused = answer.findings or evaluate_refusal(policy, answer.reason)
+            measures = {finding.measure for finding in refused}
+            # What the detector refuses is no pass, whatever was found here.
+            others = tuple(finding for finding in findings if finding.measure not in measures)
+            return CheckResult(Judgement.of(others + refused), policy, detector, image, answer)
         evaluation = evaluate(policy, answer)
         return CheckResult(
             Judgement.of(findings + evaluation.findings),

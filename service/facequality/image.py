@@ -65,7 +65,7 @@ _READERS: tuple[tuple[bytes, Format, Callable[[IO[bytes]], ImageFile]], ...] = (
     (b"\x89PNG\r\n\x1a\n", Format.PNG, PngImageFile),
     (b"BM", Format.BMP, BmpImageFile),
 )
-"""By signature. Pillow's own way to them, ``Image.open``, refuses a header that claims a great many pixels before it tells how many."""
+"""By signature. Pillow's own way to them, ``Image.open``, refuses a great many pixels before it tells how many."""
 
 
 def inspect(data: bytes | memoryview) -> Inspection:

@@ -18,6 +18,7 @@ from facequality.detector import DetectorInfo
 from facequality.detectors.observed import DetectorCall, Outcome, outcome_of
 from facequality.detectors.sharing import Saved
 from facequality.errors import GateError
+from facequality.evaluation import is_assessed
 from facequality.gate import CheckResult
 from facequality.measure import FACE_MEASURES, MEASURES, QUALITY_MEASURES
 from facequality.model import Detection, Face, Judgement, Measure, Reason, Verdict
@@ -241,6 +242,8 @@ class Metrics:
     def _observe_face(self, face: Face, detection: Detection) -> None:
         """Measures are observed whether or not the policy bounds them: bounds are chosen by looking at them."""
         self.face_size.observe(face.box.size)
+        if not is_assessed(face, detection):
+            return
         for read, observe in self._observed_measures:
             value = read(face, detection)
             if value is not None:

@@ -1,4 +1,4 @@
-"""The signatures of image formats that DetectFace does not take: what such a photo is told is that its format is the trouble, not its bytes."""
+"""Signatures of image formats that DetectFace does not take: of such a photo the format is the trouble, not the bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ _SIGNATURES: tuple[tuple[int, tuple[bytes, ...]], ...] = (
     (0, (b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")),  # JPEG 2000
     (0, (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n", b"II\xbc")),  # JPEG XL, JPEG XR
     (0, (b"8BPS", b"gimp xcf", b"\x8aMNG\r\n\x1a\n", b"\x8bJNG\r\n\x1a\n")),
-    (0, (b"DDS ", b"qoif", b"\x76\x2f\x31\x01", b"#?RADIANCE", b"\x01\xda\x00\x01", b"\x01\xda\x01\x01")),  # ..., OpenEXR, HDR, SGI
+    (0, (b"DDS ", b"qoif", b"\x76\x2f\x31\x01", b"#?RADIANCE")),  # the third is OpenEXR
+    (0, (b"\x01\xda\x00\x01", b"\x01\xda\x01\x01")),  # SGI
     (0, tuple(bytes((0x0A, version, 1)) for version in (0, 2, 3, 4, 5))),  # PCX
     (0, tuple(b"P%d%c" % (kind, space) for kind in range(1, 8) for space in b" \t\r\n")),  # the PNM family
     (8, (b"WEBP",)),

@@ -28,6 +28,10 @@ from facequality.settings import DetectorName
 
 EXIT_DIFFERENT, EXIT_WARNED, EXIT_ERROR = 1, 1, 2
 
+DefaultPolicy = Annotated[
+    str, typer.Option(envvar="FACEQUALITY_DEFAULT_POLICY", help="Default policy, as serve would be told; empty: the file's.")
+]
+
 cli = typer.Typer(help="Check, show and compare policies.", no_args_is_help=True)
 
 
@@ -42,10 +46,10 @@ class Format(StrEnum):
 @cli.command()
 def check(
     files: Annotated[list[Path], typer.Argument(help="Policy files, or directories of them; each is checked on its own.")],
-    detector: Annotated[DetectorName | None, typer.Option(help="Also warn of measures that this detector cannot give.")] = None,
-    default: Annotated[
-        str, typer.Option(envvar="FACEQUALITY_DEFAULT_POLICY", help="Default policy, as serve would be told; empty: the file's.")
-    ] = "",
+    detector: Annotated[
+        DetectorName, typer.Option(envvar="FACEQUALITY_DETECTOR", help="Warn of measures that this detector cannot give.")
+    ] = DetectorName.EMBEDDED,
+    default: DefaultPolicy = "",
 ) -> None:
     """Check policy files with the loader that the service uses. Exit status: 0 good, 1 good but warned of, 2 broken."""
     worst = 0
@@ -74,9 +78,10 @@ def show(
         Path | None, typer.Option(help="Policy file or directory; else FACEQUALITY_POLICY_FILE, else the built-ins.")
     ] = None,
     output: Annotated[Format, typer.Option("--format", help="How.")] = Format.TABLE,
+    default: DefaultPolicy = "",
 ) -> None:
     """Show policies as they are applied, resolved; the YAML loads back to the same revisions."""
-    served = _served(file)
+    served = _served(file, default)
     names = [name] if name else list(served.policies)
     try:
         if output is Format.TABLE:
@@ -93,9 +98,10 @@ def show(
 def diff(
     before: Annotated[str, typer.Argument(metavar="A", help="FILE, FILE:NAME or the name of a built-in.")],
     after: Annotated[str, typer.Argument(metavar="B", help="The same.")],
+    default: DefaultPolicy = "",
 ) -> None:
     """Show what a change from A to B tightens and loosens. Exit status: 0 nothing, 1 something, 2 an error."""
-    old, new = _selected(before), _selected(after)
+    old, new = _selected(before, default), _selected(after, default)
     if len(old) == len(new) == 1:
         pairs = [(*old.values(), *new.values())]
     else:
@@ -109,7 +115,7 @@ def diff(
     if len(old) != 1 or len(new) != 1:
         for name in sorted(old.keys() ^ new.keys()):
             table.add_row(name, "policy", *(("served", "gone") if name in old else ("none", "new")), "")
-    defaults = [_default(text) for text in (before, after)]
+    defaults = [_default(text, default) for text in (before, after)]
     if all(defaults) and defaults[0] != defaults[1]:
         table.add_row("", "default", *defaults, "")
     if not table.row_count:
@@ -125,9 +131,9 @@ def schema() -> None:
     typer.echo(json.dumps(json_schema(), indent=2))
 
 
-def _default(text: str) -> str:
+def _default(text: str, told: str) -> str:
     """The default policy of a FILE; nothing for a single policy."""
-    return load(Path(text), datetime.now(UTC)).default if Path(text).exists() else ""
+    return load(Path(text), datetime.now(UTC), told).default if Path(text).exists() else ""
 
 
 def _yaml(content: dict[str, typing.Any]) -> str:
@@ -153,29 +159,29 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if plain else '"')
 
 
-def _measures_of(detector: DetectorName | None) -> frozenset[Measure]:
+def _measures_of(detector: DetectorName) -> frozenset[Measure]:
     if detector is DetectorName.EMBEDDED:
         return capabilities.INFO.measures
     return frozenset(FACE_MEASURES)
 
 
-def _served(file: Path | None) -> PolicySet:
+def _served(file: Path | None, default: str) -> PolicySet:
     try:
         if file is not None:
-            return load(file, datetime.now(UTC))
+            return load(file, datetime.now(UTC), default)
         return parts.load_policies(settings.load())
     except (PolicyFileError, parts.StartError, settings.SettingsError, OSError) as error:
         _fail(str(error))
 
 
-def _selected(text: str) -> dict[str, Policy]:
+def _selected(text: str, default: str) -> dict[str, Policy]:
     """Find what FILE, FILE:NAME or NAME stands for."""
     path, _, name = text.rpartition(":")
     try:
         if Path(text).exists():
-            return dict(load(Path(text), datetime.now(UTC)).policies)
+            return dict(load(Path(text), datetime.now(UTC), default).policies)
         if path and Path(path).exists():
-            policy = load(Path(path), datetime.now(UTC)).get(name)
+            policy = load(Path(path), datetime.now(UTC), default).get(name)
         elif text in PRESETS:
             policy = PRESETS[text]
         else:

@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from facequality import policy_file
 from facequality.photo_uri import is_private_name
 from facequality.policy import DEFAULT_PRESET, PRESETS
 
@@ -218,17 +220,17 @@ def load(*, serving: bool = False) -> Settings:
     environ = {name.upper(): value for name, value in os.environ.items() if value}
     mistakes = _unserved_default(environ)
     if serving:
-        mistakes += _ambiguities(environ)
+        mistakes += _ambiguities(environ) + _missing_credentials(environ)
     settings: Settings | None = None
     try:
         settings = Settings()
     except ValidationError as error:
         mistakes += [f"{_variable(str(e['loc'][0]))}: {_reason(e['msg'])}" for e in error.errors()]
     if settings is not None and serving:
-        mistakes += _missing_credentials(settings)
+        mistakes += _unprotected(settings)
     if mistakes or settings is None:
-        # On its own a misspelt name only warrants a warning; here it may be why a value is missing.
-        raise SettingsError("\n".join(mistakes + misspelt(environ)))
+        # What a start would meet next; and a misspelt name may be why a value is missing: on its own it only warrants a warning.
+        raise SettingsError("\n".join(mistakes + _broken_policies(environ) + misspelt(environ)))
     return settings
 
 
@@ -264,26 +266,38 @@ def _variable(name: str) -> str:
     return name if name.startswith("TENCENTCLOUD_") else f"{PREFIX}{name.upper()}"
 
 
-def _missing_credentials(settings: Settings) -> list[str]:
-    if settings.detector is not DetectorName.TENCENTCLOUD:
+def _missing_credentials(environ: Mapping[str, str]) -> list[str]:
+    if environ.get(f"{PREFIX}DETECTOR") != DetectorName.TENCENTCLOUD:
         return []
     mistakes = []
-    for value, file, name in (
-        (settings.secret_id, settings.secret_id_file, "TENCENTCLOUD_SECRET_ID"),
-        (settings.secret_key, settings.secret_key_file, "TENCENTCLOUD_SECRET_KEY"),
-    ):
-        if not value.get_secret_value() and file is None:
+    names = ("TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY", "TENCENTCLOUD_TOKEN")
+    for name in names[:2]:
+        if name not in environ and f"{name}_FILE" not in environ:
             mistakes.append(f"{name}: is missing; the tencentcloud detector needs it, or {name}_FILE")
-        if value.get_secret_value() and file is not None:
+        if name in environ and f"{name}_FILE" in environ:
             mistakes.append(f"{name}: is set, and so is {name}_FILE; say which is meant")
-    values = [value for value in (settings.secret_id, settings.secret_key, settings.token) if value.get_secret_value()]
-    files = [file for file in (settings.secret_id_file, settings.secret_key_file, settings.token_file) if file]
+    values, files = ([name for name in names if f"{name}{suffix}" in environ] for suffix in ("", "_FILE"))
     if values and files and not mistakes:
         mistakes.append("TENCENTCLOUD_SECRET_ID, _KEY and TENCENTCLOUD_TOKEN: give them all as values or all as files")
-    endpoint = urlsplit(settings.tencentcloud_endpoint)
-    if settings.tencentcloud_unsigned_payload and endpoint.scheme == "http" and endpoint.hostname not in _LOOPBACK:
-        mistakes.append(f"{PREFIX}TENCENTCLOUD_UNSIGNED_PAYLOAD: over http nothing would protect the photo; use https")
     return mistakes
+
+
+def _unprotected(settings: Settings) -> list[str]:
+    endpoint = urlsplit(settings.tencentcloud_endpoint)
+    is_plain = endpoint.scheme == "http" and endpoint.hostname not in _LOOPBACK
+    if settings.detector is DetectorName.TENCENTCLOUD and settings.tencentcloud_unsigned_payload and is_plain:
+        return [f"{PREFIX}TENCENTCLOUD_UNSIGNED_PAYLOAD: over http nothing would protect the photo; use https"]
+    return []
+
+
+def _broken_policies(environ: Mapping[str, str]) -> list[str]:
+    path = Path(environ.get(f"{PREFIX}POLICY_FILE", ""))
+    try:
+        if path.name and path.exists():
+            policy_file.load(path, datetime.now(UTC), environ.get(f"{PREFIX}DEFAULT_POLICY", ""))
+    except (policy_file.PolicyFileError, OSError) as error:
+        return [str(error)]
+    return []
 
 
 def _ambiguities(environ: Mapping[str, str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -93,6 +94,33 @@ def test_no_photo_at_all_is_an_error(tmp_path: Path) -> None:
     result = run("check", tmp_path)
     assert result.exit_code == 2
     assert "no photo found" in result.output
+
+
+def test_a_folder_without_a_photo_is_an_error_beside_others(folder: Path, tmp_path: Path) -> None:
+    """Whoever named it expected photos there."""
+    result = run("check", folder / "good.png", tmp_path, "--json")
+    assert result.exit_code == 2
+    good, empty = (json.loads(line) for line in result.stdout.splitlines())
+    assert good["verdict"] == "VERDICT_ACCEPTED"
+    assert (empty["photo"], "holds no photo" in empty["error"]["message"]) == (str(tmp_path), True)
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Photos that nobody has looked at are no success."""
+    scan = os.scandir
+
+    def guarded(path: str) -> object:
+        if str(path).endswith("nested"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    # Root, who runs the tests in a container, may read everything.
+    monkeypatch.setattr(os, "scandir", guarded)
+    result = run("check", folder, "--json")
+    assert result.exit_code == 2
+    lines = {Path(line["photo"]).name: line for line in map(json.loads, result.stdout.splitlines())}
+    assert lines["good.png"]["verdict"] == "VERDICT_ACCEPTED"
+    assert lines["nested"]["error"]["message"] == "the folder cannot be read: Permission denied"
 
 
 async def test_a_target_gives_the_same_answers_as_in_process(served: Served, folder: Path) -> None:

@@ -307,8 +307,8 @@ async def test_a_policys_own_guidance_comes_first(tmp_path: Path) -> None:
 # -- the command line ------------------------------------------------------------------------------------------------
 
 
-def test_policy_check_exits_0_1_or_2(tmp_path: Path) -> None:
-    """Good, warned of, broken; the worst of several files counts."""
+def test_policy_check_exits_0_1_or_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Good, warned of for the detector that serve would have, broken; the worst of several files counts."""
     good, warned, broken = (tmp_path / f"{name}.yaml" for name in ("good", "warned", "broken"))
     write(good, STRICT)
     write(warned, "policies: {gate: {extends: enroll, bounds: {glasses: {max: 0}}}}")
@@ -318,7 +318,10 @@ def test_policy_check_exits_0_1_or_2(tmp_path: Path) -> None:
     result = run("policy", "check", warned, "--detector", "embedded")
     assert result.exit_code == 1
     assert "the embedded detector cannot give glasses" in result.stderr
+    assert run("policy", "check", warned).exit_code == 1
     assert run("policy", "check", warned, "--detector", "tencentcloud").exit_code == 0
+    monkeypatch.setenv("FACEQUALITY_DETECTOR", "tencentcloud")
+    assert run("policy", "check", warned).exit_code == 0
     result = run("policy", "check", good, broken, warned)
     assert result.exit_code == 2
     assert "broken.yaml:1: policies.gate.bounds.sharpnes: there is no measure" in result.stderr
@@ -332,6 +335,12 @@ def test_policy_check_is_told_the_default_that_serve_is(tmp_path: Path, monkeypa
     monkeypatch.setenv("FACEQUALITY_DEFAULT_POLICY", "kiosk")
     result = run("policy", "check", tmp_path / "one.yaml")
     assert (result.exit_code, "kiosk" in result.output) == (2, True)
+    two = tmp_path / "two.yaml"
+    write(two, "policies: {kiosk: {extends: enroll}, hall: {extends: loose}}")
+    assert run("policy", "show", "--file", two).exit_code == 0
+    assert run("policy", "diff", two, two).exit_code == 0
+    monkeypatch.delenv("FACEQUALITY_DEFAULT_POLICY")
+    assert run("policy", "diff", two, two).exit_code == 2
 
 
 def test_a_description_is_shown_as_it_is(tmp_path: Path) -> None:

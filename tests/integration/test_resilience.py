@@ -55,8 +55,11 @@ async def test_what_may_help_is_tried_again_and_no_more(
         if reason is None:
             assert (await served.stub.CheckFaceQuality(REQUEST)).verdict == verdict_pb2.VERDICT_ACCEPTED
         else:
-            info: Any = details(await failure(served.stub.CheckFaceQuality(REQUEST)))["ErrorInfo"]
-            assert info.reason == reason
+            error = await failure(served.stub.CheckFaceQuality(REQUEST))
+            found: Any = details(error)
+            assert found["ErrorInfo"].reason == reason
+            waits = error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
+            assert ("RetryInfo" in found) == waits
         assert endpoint.calls == served.paid == paid
         assert retries(served) == paid - 1
         assert (await served.stub.CheckFaceQuality(REQUEST)).verdict == verdict_pb2.VERDICT_ACCEPTED

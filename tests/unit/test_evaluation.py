@@ -11,6 +11,7 @@ from facequality.model import (
     BoundingBox,
     Detection,
     Face,
+    FaceQuality,
     FindingStatus,
     Judgement,
     Measure,
@@ -61,6 +62,22 @@ def test_documented_example_2_gives_the_contracts_reasons(preset: str, reasons: 
 def test_nine_zeros_are_a_missing_measurement_alone(preset: str) -> None:
     """Zeros are what the vendor answers where quality detection did not run."""
     assert judge(PRESETS[preset], EXAMPLE_1).reasons == (R.MEASUREMENT_MISSING,)
+
+
+@pytest.mark.parametrize("quality", [None, FaceQuality()])
+def test_numbers_that_are_absent_leave_the_others_judged(quality: FaceQuality | None) -> None:
+    """Null is not zero: what the vendor did give is held against its bounds."""
+    face = dataclasses.replace(EXAMPLE_2.faces[0], quality=quality)
+    detection = dataclasses.replace(EXAMPLE_2, faces=(face,))
+    assert judge(PRESETS["strict"], detection).reasons == (
+        R.FACE_TOO_SMALL,
+        R.MASK_WORN,
+        R.POSE_PITCH,
+        R.MEASUREMENT_MISSING,
+    )
+    bounds = {Measure.FACE_SIZE: Bound(minimum=60), Measure.SCORE: Bound(minimum=60)}
+    by_size = Policy("by size", bounds, FaceRule.LARGEST, advisory=frozenset({Measure.SCORE}))
+    assert judge(by_size, detection).verdict is Verdict.ACCEPTED
 
 
 @pytest.mark.parametrize("preset", PRESETS)

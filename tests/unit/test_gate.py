@@ -85,9 +85,19 @@ async def test_a_photo_that_the_detector_refused_is_a_verdict() -> None:
     refused = PhotoRefused(Reason.FACE_TOO_SMALL, "FailedOperation.FaceSizeTooSmall", "id")
     result = await gate_with(RecordingDetector(refused)).check(CheckRequest(PHOTO))
     assert result.judgement.reasons == (Reason.FACE_TOO_SMALL,)
-    assert result.judgement.findings[-1].measure is Measure.FACE_SIZE
-    assert result.judgement.findings[-1].observed is None
+    size = result.judgement.findings[-1]
+    assert (size.measure, size.observed, size.minimum, size.margin) == (Measure.FACE_SIZE, None, 80, None)
     assert not result.saved_call
+
+
+async def test_a_refusal_says_what_would_have_been_enough() -> None:
+    """The policy's bound stands beside it, once, whatever the gate itself had found."""
+    refused = PhotoRefused(Reason.NO_FACE, "InvalidParameterValue.NoFaceInPhoto", "id")
+    count = (await gate_with(RecordingDetector(refused)).check(CheckRequest(PHOTO))).judgement.findings[-1]
+    assert (count.measure, count.observed, count.minimum, count.maximum) == (Measure.FACE_COUNT, 0, 1, 1)
+    too_large = PhotoRefused(Reason.IMAGE_TOO_LARGE, "FailedOperation.ImageSizeExceed", "id")
+    findings = (await gate_with(RecordingDetector(too_large)).check(CheckRequest(PHOTO))).judgement.findings
+    assert [f.rejects for f in findings if f.measure is Measure.IMAGE_BYTES] == [True]
 
 
 @pytest.mark.parametrize("reason", Reason)

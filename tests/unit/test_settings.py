@@ -56,6 +56,22 @@ def test_every_mistake_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None
     ]
 
 
+def test_a_wrong_value_hides_neither_missing_keys_nor_broken_policies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each would stop the next start."""
+    broken = tmp_path / "policies.yaml"
+    broken.write_text("policies: {kiosk: {extends: enrol}}", encoding="utf-8")
+    with pytest.raises(settings.SettingsError) as caught:
+        load(
+            monkeypatch,
+            FACEQUALITY_DETECTOR="tencentcloud",
+            FACEQUALITY_DEADLINE_SECONDS="-1",
+            FACEQUALITY_POLICY_FILE=str(broken),
+        )
+    text = str(caught.value)
+    names = ("FACEQUALITY_DEADLINE_SECONDS", "TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY", "did you mean enroll")
+    assert [name for name in names if name not in text] == []
+
+
 @pytest.mark.parametrize("name", ["TENCENTCLOUD_SECRET_ID", "FACEQUALITY_TENCENTCLOUD_REGION"])
 def test_cloud_settings_without_a_detector_are_ambiguous(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Nobody should believe that the cloud answers while the local engine does."""

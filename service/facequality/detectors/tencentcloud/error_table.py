@@ -10,6 +10,7 @@ from typing import Any
 from facequality.errors import (
     DetectorBug,
     ErrorReason,
+    FieldViolation,
     GateError,
     InvalidRequest,
     LimitReached,
@@ -42,6 +43,9 @@ _KINDS: dict[ErrorReason, type[GateError]] = {
     _R.GATE_BUG: DetectorBug,
 }
 """Reasons whose error is not the vendor's fault."""
+
+_FIELDS = {_R.URL_INVALID: "uri", _R.IMAGE_EMPTY: "image", _R.FACE_NUM_LIMIT: "options.max_face_num"}
+"""The request's field that each of these is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +88,6 @@ def interpret(code: str, request_id: str) -> PhotoRefused | GateError:
         return PhotoRefused(row.reason, code, request_id)
     metadata = {"upstream_code": code[:128]} | ({"upstream_request_id": request_id} if request_id else {})
     kind = _KINDS.get(row.reason, UpstreamFault)
-    return kind(row.reason, f"DetectFace answered {code[:128]}", metadata=metadata, retry=row.retry)
+    text = f"DetectFace answered {code[:128]}"
+    violations = (FieldViolation(_FIELDS[row.reason], text),) if row.reason in _FIELDS else ()
+    return kind(row.reason, text, metadata=metadata, retry=row.retry, violations=violations)
