@@ -6,14 +6,16 @@ import io
 import random
 import struct
 import zlib
+from typing import Any
 
 import pytest
 from facequality import image
+from facequality.detectors.embedded.decode import decode
 from facequality.image import Format, Inspection, inspect
 from facequality.model import Judgement, Measure, Reason, Verdict
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from tests.photos import encode
 
@@ -135,14 +137,14 @@ def test_a_header_of_countless_pieces_is_refused_early(pieces: bytes) -> None:
     """Each piece costs time on the event loop: looking at them ends after some hundred."""
     reads = 0
 
-    class Counting(image._Header):
+    class Counting(image.PhotoFile):
         def read(self, size: int = -1, /) -> bytes:
             nonlocal reads
             reads += 1
             return super().read(size)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(image, "_Header", Counting)
+        patch.setattr(image, "PhotoFile", Counting)
         assert reasons(inspect(pieces)) == (R.IMAGE_UNDECODABLE,)
     assert reads <= image.MAX_HEADER_READS + 20
 
@@ -199,3 +201,43 @@ def test_ten_thousand_mutated_headers_give_findings() -> None:
             photo[seeded.randrange(min(len(photo), 300))] = seeded.randrange(256)
         cut = seeded.randint(0, len(photo)) if seeded.random() < 0.3 else len(photo)
         assert inspect(bytes(photo[:cut])).findings
+
+
+def exif_bomb(values: int) -> bytes:
+    """A small JPEG whose resolution is a list of fractions, in more blocks than Exif may have: Pillow makes an object of each."""
+    fields = struct.pack("<HHHLLHHLL", 2, 0x011A, 5, values, 38, 0x0128, 3, 1, 2)
+    tiff = b"II*\x00\x08\x00\x00\x00" + fields + b"\x00" * 4 + b"\x01\x00\x00\x00" * (2 * values)
+    photo = blank(64, 64, "JPEG")
+    blocks = [b"Exif\x00\x00" + tiff[at : at + 65_000] for at in range(0, len(tiff), 65_000)]
+    # Without JFIF's own, which makes Pillow look no further.
+    head = photo[:2] + b"".join(b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block for block in blocks)
+    return head + photo[20:]
+
+
+def test_exif_is_not_read_for_a_resolution(monkeypatch: pytest.MonkeyPatch) -> None:
+    """475,000 fractions took a second on the event loop."""
+    made = 0
+
+    make = TiffImagePlugin.IFDRational.__init__
+
+    def count(fraction: Any, *values: Any) -> None:
+        nonlocal made
+        made += 1
+        make(fraction, *values)
+
+    monkeypatch.setattr(TiffImagePlugin.IFDRational, "__init__", count)
+    bomb = exif_bomb(475_000)
+    assert reasons(inspect(bomb)) == ()
+    assert made == 0
+    assert decode(bomb) is not None
+    assert made == 0
+    with Image.open(io.BytesIO(bomb)):
+        assert made >= 475_000
+
+
+def test_few_compressed_pieces_are_inflated() -> None:
+    """Each costs as much as a hundred others."""
+    profile = png_chunk(b"iCCP", b"x\x00\x00" + zlib.compress(b"\x00" * 1_000_000))
+    start, end = blank(64, 64)[:33], blank(64, 64)[33:]
+    assert reasons(inspect(start + profile * 10 + end)) == ()
+    assert reasons(inspect(start + profile * 20 + end)) == (R.IMAGE_UNDECODABLE,)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
+from typing import IO, cast
 
 import numpy as np
 import PIL.Image
 from PIL import ImageOps
 
 from facequality.detectors.embedded.geometry import Image
-from facequality.image import Format
+from facequality.image import Format, PhotoFile
 
-MAX_SCANS = 100
+MAX_SCANS = 32
 """A progressive JPEG has about ten scans; each of a hostile one's thousands costs a pass over every pixel."""
 
 _START_OF_SCAN = b"\xff\xda"
@@ -25,7 +25,8 @@ def decode(data: bytes) -> Image | None:
     if data.startswith(b"\xff\xd8") and data.count(_START_OF_SCAN) > MAX_SCANS:
         return None
     try:
-        with PIL.Image.open(io.BytesIO(data), formats=tuple(Format)) as photo:
+        file = PhotoFile(data, exif_blocks=1)
+        with PIL.Image.open(cast("IO[bytes]", file), formats=tuple(Format)) as photo:
             photo.load()
             upright = _upright(photo)
             if upright.mode.startswith("I"):
