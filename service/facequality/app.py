@@ -13,12 +13,13 @@ from typing import Any
 
 import grpc
 import structlog
-from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry, start_http_server
+from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
 
 from facequality import __version__
 from facequality.detector import Detector
 from facequality.detectors.deadline import DeadlineDetector
 from facequality.detectors.observed import ObservedDetector
+from facequality.exposition import serve_metrics
 from facequality.gate import Gate
 from facequality.logs import note_check, sink
 from facequality.metrics import Metrics
@@ -183,21 +184,12 @@ class App:
             raise StartError(f"cannot listen on {address}: the address is in use or not this machine's") from error
 
     def _serve_metrics(self, address: str) -> int:
-        host, port = split_address(address)
         try:
-            if host == "::" and not socket.has_dualstack_ipv6():
-                host = "0.0.0.0"  # noqa: S104 - as gRPC does on a machine without IPv6
-            server, thread = start_http_server(port, addr=host, registry=self.metrics.registry)
+            port, close = serve_metrics(*split_address(address), self.metrics.registry)
         except OSError as error:
             raise StartError(f"cannot serve metrics on {address}: {error.strerror or error}") from error
-
-        def close() -> None:
-            server.shutdown()
-            server.server_close()
-            thread.join()
-
         self._stack.callback(close)
-        return server.server_port
+        return port
 
     def _announce(self, ports: Ports) -> None:
         info, policies = self._detector.info, self.store()

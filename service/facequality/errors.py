@@ -158,6 +158,10 @@ class InvalidRequest(GateError):
         return cls(reason, f"{field}: {description}", metadata=metadata, violations=(FieldViolation(field, description),))
 
 
+NAMED_POLICIES = 10
+"""As many are named in an error's text, which travels in a header of limited size; ListPolicies names all."""
+
+
 class PolicyNotFound(GateError):
     """No served policy has the requested name. Never a silent fallback."""
 
@@ -165,7 +169,8 @@ class PolicyNotFound(GateError):
 
     def __init__(self, name: str, served: tuple[str, ...]) -> None:
         """Name the policy that is missing and those that are served."""
-        message = f"no policy named {name[:64]!r}; served: {', '.join(served)}"
+        more = ", ..." if len(served) > NAMED_POLICIES else ""
+        message = f"no policy named {name[:64]!r}; served: {', '.join(served[:NAMED_POLICIES])}{more}"
         super().__init__(ErrorReason.POLICY_NOT_FOUND, message, metadata={"policy": name[:64]})
 
 

@@ -45,17 +45,29 @@ class Sink:
         self._room = select.poll()
         self._room.register(file, select.POLLOUT)
         self._patience = STALL_MILLISECONDS
+        self._is_torn = False
         self.lost = 0
 
     def write(self, line: bytes) -> int:
         """Write a line, or count it."""
+        if self._is_torn:
+            # What is left of a lost line must not spoil this one.
+            line = b"\n" + line
+        for start in range(0, len(line), select.PIPE_BUF):
+            # A pipe that has room has it for so much.
+            if not self._write(line[start : start + select.PIPE_BUF]):
+                self.lost += 1
+                self._is_torn = self._is_torn or start > 0
+                return 0
+        self._is_torn = False
+        return len(line)
+
+    def _write(self, piece: bytes) -> bool:
         has_room = bool(self._room.poll(self._patience))
         self._patience = STALL_MILLISECONDS if has_room else 0
-        if has_room:
-            with contextlib.suppress(OSError):
-                return self._file.write(line)
-        self.lost += 1
-        return 0
+        with contextlib.suppress(OSError):
+            return has_room and self._file.write(piece) == len(piece)
+        return False
 
     def flush(self) -> None:
         """Nothing is held back."""

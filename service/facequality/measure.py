@@ -39,6 +39,10 @@ class MeasureSpec:
     needs_attributes: bool = False
     is_flag: bool = False
 
+    def takes(self, value: float) -> bool:
+        """Whether it can be a value of this measure at all: no NaN, no infinity, within the range."""
+        return self.lowest <= value <= self.highest and value < math.inf
+
 
 def _quality(name: str) -> FaceReader:
     get = attrgetter(name)
@@ -55,8 +59,9 @@ def _box(get: Callable[[BoundingBox, Detection], float | None]) -> FaceReader:
 
 
 def _area_percent(box: BoundingBox, detection: Detection) -> float | None:
+    """A box may leave the photo, which cannot be filled by more than all of it."""
     image = detection.image_width * detection.image_height
-    return 100 * box.area / image if image > 0 else None
+    return min(100.0, 100 * box.area / image) if image > 0 else None
 
 
 def _score(low: Reason, high: Reason | None, read: FaceReader) -> MeasureSpec:
@@ -130,10 +135,10 @@ class Bound:
             raise ValueError(f"minimum {self.minimum:g} is over maximum {self.maximum:g}")
 
     def hold(self, measure: Measure, observed: float | None, *, blocking: bool = True) -> Finding:
-        """Hold an observation against this bound. An absent or non-finite one is undetermined: never a pass."""
+        """Hold an observation against this bound. An absent one, or one out of its range, is undetermined: never a pass."""
         spec = MEASURES[measure]
         status, reason = FindingStatus.PASS, None
-        if observed is None or not math.isfinite(observed):
+        if observed is None or not spec.takes(observed):
             observed, status, reason = None, FindingStatus.UNDETERMINED, Reason.MEASUREMENT_MISSING
         elif self.minimum is not None and observed < self.minimum:
             status, reason = FindingStatus.FAIL, spec.low

@@ -118,7 +118,7 @@ class Metrics:
         self.policy_info = gauge("facequality_policy_info", "Served policies.", ("policy", "revision", "is_default"))
         self.build_info = gauge("facequality_build_info", "Version and detector.", ("version", "detector"))
         self._observed_measures = tuple(
-            (read, histogram.labels(measure.value).observe)
+            (read, MEASURES[measure].takes, histogram.labels(measure.value).observe)
             for histogram, measures in ((self.quality, QUALITY_MEASURES), (self.pose, _POSES))
             for measure in measures
             if (read := MEASURES[measure].read) is not None
@@ -244,7 +244,7 @@ class Metrics:
         self.face_size.observe(face.box.size)
         if not is_assessed(face, detection):
             return
-        for read, observe in self._observed_measures:
+        for read, takes, observe in self._observed_measures:
             value = read(face, detection)
-            if value is not None:
+            if value is not None and takes(value):
                 observe(value)

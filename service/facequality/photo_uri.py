@@ -17,9 +17,17 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NETLOC = re.compile(r"(?:[^@]*@)?(?:\[[0-9A-Fa-f:.]+\]|[^\[\]:@]*)(?::\d*)?")
 _LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _MAX_HOST = 253
-_NO_REAL_PLACE = tuple(ipaddress.ip_network(net) for net in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48", "fec0::/10", "ff00::/8"))
-"""IPv4 in IPv6 by translation, and retired site-local addresses: is_global knows them not in every Python."""
-_PRIVATE_SUFFIXES = ("localhost", "local", "internal", "localdomain", "home.arpa", "svc")
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+"""All that has been given out of IPv6 (IANA)."""
+_NO_REAL_PLACE = tuple(map(ipaddress.ip_network, ("2001::/23", "2001:db8::/32", "3fff::/20")))
+"""IPv6 for protocols and for documentation within it: is_global knows them not in every Python."""
+_RELAYS = ipaddress.ip_network("192.88.99.0/24")
+"""Retired relays from IPv4 to IPv6 (RFC 7526)."""
+_PRIVATE_SUFFIXES = (
+    *("localhost", "local", "internal", "localdomain", "home.arpa", "svc", "corp", "home", "lan", "intranet", "private"),
+    # The vendor's own metadata of virtual machines, by name.
+    "metadata.tencentyun.com",
+)
 _NUMERIC_LABEL = re.compile(r"\d+|0[xX][0-9A-Fa-f]*")
 
 
@@ -49,7 +57,7 @@ def check_uri(uri: str, rules: UriRules) -> None:
         raise _refused(ErrorReason.URL_INVALID, "has characters that a URI must percent-encode")
     try:
         parts = urlsplit(uri)
-        host, _ = (parts.hostname or "").rstrip(".").lower(), parts.port
+        host, port = (parts.hostname or "").rstrip(".").lower(), parts.port
     except ValueError:
         raise _refused(ErrorReason.URL_INVALID, "is not a URI") from None
     if _NETLOC.fullmatch(parts.netloc) is None:
@@ -58,6 +66,8 @@ def check_uri(uri: str, rules: UriRules) -> None:
         raise _refused(ErrorReason.URL_INVALID, "must be http or https")
     if not host:
         raise _refused(ErrorReason.URL_INVALID, "has no host")
+    if port == 0:
+        raise _refused(ErrorReason.URL_INVALID, "has a malformed port")
     if parts.username is not None or parts.password is not None:
         raise _refused(ErrorReason.URL_FORBIDDEN, "must not hold credentials")
     _check_host(host)
@@ -71,8 +81,10 @@ def is_public(address: IpAddress) -> bool:
         embedded = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
         if embedded is not None:
             return is_public(embedded)
-        if any(address in net for net in _NO_REAL_PLACE):
+        if address not in _GLOBAL_UNICAST or any(address in net for net in _NO_REAL_PLACE):
             return False
+    elif address in _RELAYS:
+        return False
     return address.is_global and not address.is_multicast
 
 

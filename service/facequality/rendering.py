@@ -39,7 +39,7 @@ def add_verdict(table: Table, photo: str, response: pb.CheckFaceQualityResponse)
     order = {reason: rank for rank, reason in enumerate(response.reasons)}
     failing = [f for f in response.findings if f.status != verdict_pb2.FINDING_STATUS_PASS]
     failing.sort(key=lambda finding: order.get(finding.reason, len(order)))
-    table.add_row(Text(photo), verdict, reasons, "\n".join(_finding(finding) for finding in failing))
+    table.add_row(Text(_printable(photo)), verdict, reasons, "\n".join(_finding(finding) for finding in failing))
     calibrated = "" if response.detector.cloud_calibrated else ", whose scores are not the cloud's"
     policy = f"{response.policy} (revision {response.policy_revision})"
     table.caption = f"policy {policy}; detector {response.detector.name}{calibrated}"
@@ -47,7 +47,7 @@ def add_verdict(table: Table, photo: str, response: pb.CheckFaceQualityResponse)
 
 def add_error(table: Table, photo: str, code: str, reason: str, message: str) -> None:
     """Add a photo that could not be judged."""
-    table.add_row(Text(photo), Text("error", "yellow"), reason or code, Text(message))
+    table.add_row(Text(_printable(photo)), Text("error", "yellow"), reason or code, Text(_printable(message)))
 
 
 def show_policies(console: Console, policies: PolicySet, names: list[str]) -> None:
@@ -73,6 +73,11 @@ def _finding(finding: verdict_pb2.Finding) -> str:
     needed = f" ({' and '.join(side for side in (low, high) if side)})" if low or high else ""
     advisory = "" if finding.blocking else ", advisory"
     return f"{name} {observed}{needed}{advisory}"
+
+
+def _printable(text: str) -> str:
+    """Escape what would steer the terminal: names of files and a gate's texts are anybody's."""
+    return "".join(each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text)
 
 
 def _name(enum: EnumTypeWrapper, value: int, prefix: str) -> str:

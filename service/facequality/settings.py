@@ -95,8 +95,11 @@ def _endpoint(value: str) -> str:
 
 
 def _proxy(value: SecretStr) -> SecretStr:
-    parts = urlsplit(value.get_secret_value())
-    if value.get_secret_value() and (parts.scheme != "http" or not parts.hostname or not _port_is_sound(parts)):
+    text = value.get_secret_value()
+    parts = urlsplit(text)
+    # urlsplit drops line breaks and takes spaces; a client takes neither.
+    sound = text.isprintable() and " " not in text and parts.scheme == "http" and _HOST.fullmatch(parts.hostname or "")
+    if text and not (sound and _port_is_sound(parts)):
         raise ValueError("must be the URL of an HTTP proxy, such as http://proxy.example:3128")
     return value
 
@@ -157,7 +160,9 @@ class Settings(BaseSettings):
     max_queued: int = Field(64, ge=0, le=100_000, description="Calls that wait; one more is refused with RESOURCE_EXHAUSTED.")
     queue_seconds: float = Field(1, gt=0, le=60, description="How long a call waits before it is refused.")
     cache_seconds: float = Field(0, ge=0, le=86_400, description="Keep answers about photo bytes for so long; 0: not at all.")
-    cache_entries: int = Field(10_000, ge=1, le=10_000_000, description="Most answers kept; one takes about 2 KB.")
+    cache_entries: int = Field(
+        10_000, ge=1, le=10_000_000, description="Most answers kept, each of 1 to 3 KB; none of more than five faces."
+    )
     connection_age_seconds: float = Field(
         300,
         ge=0,

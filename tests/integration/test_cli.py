@@ -62,6 +62,14 @@ def test_a_name_that_is_no_text_costs_no_verdict(tmp_path: Path) -> None:
     assert "udcff.bmp" in result.stdout
 
 
+def test_a_name_does_not_steer_the_terminal(tmp_path: Path) -> None:
+    """Escapes in it are shown, not obeyed."""
+    (tmp_path / "\x1b[31mred.bmp").write_bytes(photos.encode(photos.cat(), "BMP"))
+    result = run("check", tmp_path)
+    assert "\\x1b[31mred.bmp" in result.output.replace("\n", "").replace(" ", "").replace("│", "")
+    assert "\x1b[31mred" not in result.output
+
+
 def test_one_bad_photo_does_not_stop_the_others(folder: Path) -> None:
     """It is an error, exit 2, and the rest is judged."""
     result = run("check", folder / "missing.png", folder / "good.png", "--json")

@@ -514,6 +514,27 @@ async def test_requests_go_through_a_configured_proxy(endpoint: Upstream) -> Non
     request.verify()
 
 
+@pytest.mark.parametrize(
+    "date", ["Fri, 31 Dec 9999 23:59:59 -2359", "Fri, 31 Dec 99999 23:59:59 GMT", "Mon, 01 Jan 2001 00:00:00 GMT", "no date"]
+)
+async def test_a_clock_that_cannot_be_the_vendors_is_not_believed(endpoint: Upstream, date: str) -> None:
+    """One bad answer must not spoil every signature after it."""
+
+    async def expired(_: Received, writer: asyncio.StreamWriter) -> None:
+        body = error("AuthFailure.SignatureExpire")
+        writer.write(f"HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        await writer.drain()
+
+    endpoint.exchange = expired
+    async with cloud(endpoint) as detector:
+        with pytest.raises(OperatorFault) as caught:
+            await detector.detect(PhotoBytes(PORTRAIT), DetectOptions())
+        assert caught.value.reason is R.UPSTREAM_CLOCK_SKEW
+        endpoint.exchange = answering(EXAMPLES[2])
+        assert isinstance(await detector.detect(PhotoBytes(PORTRAIT), DetectOptions()), Detection)
+        endpoint.received[-1].verify()
+
+
 # -- credentials -----------------------------------------------------------------------------------------------------
 
 
@@ -530,6 +551,11 @@ def test_a_rotated_key_file_is_read_again(tmp_path: Path) -> None:
     secret_key.write_text("key-2")
     os.utime(secret_key, ns=(1, 1))
     assert source() == Credential("id-1", "key-2", "token-1")
+    copied = tmp_path / "copied"
+    copied.write_text("key-3")
+    os.utime(copied, ns=(1, 1))
+    copied.replace(secret_key)
+    assert source() == Credential("id-1", "key-3", "token-1"), "a copy that kept its time"
     secret_key.write_text("")
     os.utime(secret_key, ns=(2, 2))
     with pytest.raises(OperatorFault, match=r"TENCENTCLOUD_SECRET_KEY .* is empty"):

@@ -151,6 +151,23 @@ def test_an_advisory_bound_is_reported_but_never_rejects() -> None:
     assert [finding.reason for finding in failed] == [R.LOW_SCORE]
 
 
+@pytest.mark.parametrize("score", [100.5, -0.5, 1e308, float("inf"), float("nan")])
+def test_a_number_out_of_its_range_never_passes(score: float) -> None:
+    """A detector that counts otherwise than the contract says must not let everything through."""
+    quality = dataclasses.replace(EXAMPLE_2.faces[0].quality, score=score)  # type: ignore[type-var]
+    detection = dataclasses.replace(EXAMPLE_2, faces=(dataclasses.replace(EXAMPLE_2.faces[0], quality=quality),))
+    judgement = judge(Policy("any", {Measure.SCORE: Bound(minimum=40)}, FaceRule.LARGEST), detection)
+    assert judgement.reasons == (R.MEASUREMENT_MISSING,)
+
+
+def test_a_face_that_leaves_the_photo_fills_it_at_most() -> None:
+    """Its box may be larger than the photo."""
+    face = dataclasses.replace(EXAMPLE_2.faces[0], box=BoundingBox(-100, -100, 1200, 1200))
+    detection = Detection(800, 800, (face,), "3.0")
+    finding = evaluate(Policy("any", {Measure.FACE_AREA_PERCENT: Bound(minimum=5)}, FaceRule.LARGEST), detection).findings[-1]
+    assert (finding.observed, finding.status) == (100, FindingStatus.PASS)
+
+
 @given(policies(), detections)
 def test_evaluation_is_total_and_deterministic(policy: Policy, detection: Detection) -> None:
     """Any policy, any detection: a verdict, the same one twice, rejected exactly if there is a reason."""

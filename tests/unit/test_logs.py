@@ -25,6 +25,25 @@ def test_a_reader_that_hangs_costs_lines_and_little_time() -> None:
         assert sink.lost == lost
 
 
+def test_a_long_line_never_waits_for_its_reader() -> None:
+    """A pipe that has some room has not room for all of it: what fits is cut off, and the next line stands on its own."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", buffering=0) as reader, os.fdopen(writing, "wb", buffering=0) as writer:
+        sink = Sink(writer)
+        while not sink.lost:
+            sink.write(LINE)
+        first = reader.read(8192)
+        lost = sink.lost
+        started = time.perf_counter()
+        assert sink.write(b"y" * 20_000 + b"\n") == 0
+        assert time.perf_counter() - started < 2
+        assert sink.lost == lost + 1
+        reader.read(1 << 20)
+        assert first.startswith(b"x")
+        assert sink.write(LINE) == len(LINE) + 1
+        assert reader.read(1 << 20).splitlines()[-1] == LINE.strip()
+
+
 def test_a_reader_that_has_gone_costs_lines_alone() -> None:
     """No broken pipe reaches what is logged."""
     reading, writing = os.pipe()

@@ -80,6 +80,15 @@ def test_public_uris_pass(uri: str) -> None:
         ("https://metadata.google.internal/a", "URL_FORBIDDEN"),
         ("https://vault.prod.svc.cluster.local/a", "URL_FORBIDDEN"),
         ("https://vault.prod.svc/a", "URL_FORBIDDEN"),
+        ("http://metadata.tencentyun.com/latest/meta-data", "URL_FORBIDDEN"),
+        ("https://printer.corp/a", "URL_FORBIDDEN"),
+        ("https://nas.lan/a", "URL_FORBIDDEN"),
+        ("http://[::ffff:0:7f00:1]/a", "URL_FORBIDDEN"),
+        ("http://[3fff::1]/a", "URL_FORBIDDEN"),
+        ("http://[5f00::1]/a", "URL_FORBIDDEN"),
+        ("http://[4000::1]/a", "URL_FORBIDDEN"),
+        ("http://192.88.99.1/a", "URL_FORBIDDEN"),
+        ("http://photos.example.com:0/a", "URL_INVALID"),
     ],
 )
 def test_others_are_refused_without_being_repeated(uri: str, reason: str) -> None:

@@ -204,6 +204,13 @@ def test_secrets_stay_out_of_reprs_and_mistakes(monkeypatch: pytest.MonkeyPatch)
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize("proxy", ["http://us er:p@proxy.example:3128", "http://proxy.example:3128\n", "http://pro xy"])
+def test_a_proxy_that_no_client_takes_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    """Not by a traceback at the first call."""
+    with pytest.raises(settings.SettingsError, match="FACEQUALITY_TENCENTCLOUD_PROXY: must be the URL of an HTTP proxy"):
+        load(monkeypatch, FACEQUALITY_TENCENTCLOUD_PROXY=proxy)
+
+
 @pytest.mark.parametrize("hosts", ["minio.storage.svc", "a.example.com,.svc.internal", "photos.LOCAL"])
 def test_hosts_that_no_photo_may_come_from_are_not_offered(monkeypatch: pytest.MonkeyPatch, hosts: str) -> None:
     """Or every call would find out."""

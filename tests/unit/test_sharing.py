@@ -13,7 +13,17 @@ from cachetools import TTLCache
 from facequality.detector import DetectorInfo
 from facequality.detectors import deadline
 from facequality.detectors.deadline import Deadline, DeadlineDetector
-from facequality.detectors.sharing import Answer, Fingerprint, Key, Saved, SharingDetector, _Content, content, digest
+from facequality.detectors.sharing import (
+    CACHED_FACES,
+    Answer,
+    Fingerprint,
+    Key,
+    Saved,
+    SharingDetector,
+    _Content,
+    content,
+    digest,
+)
 from facequality.errors import DeadlineExceeded, ErrorReason, UpstreamFault
 from facequality.model import Detection, DetectOptions, Measure, Photo, PhotoBytes, PhotoRefused, PhotoUri, Reason
 from hypothesis import example, given
@@ -151,6 +161,16 @@ async def test_an_answer_is_kept_for_a_while_and_says_so(slow: Slow, answer: Ans
     now[0] = 61
     assert await sharing.detect(PHOTO, OPTIONS) == answer
     assert not any(PHOTO.data in repr(key).encode() for key in cache)
+
+
+async def test_answers_of_a_callers_own_size_are_not_kept(slow: Slow) -> None:
+    """A group photo's answer is fifty times as large: it would take the cache's room for a memory that nobody set aside."""
+    slow.go.set()
+    cache: dict[Key, Answer] = {}
+    for count, kept in ((CACHED_FACES, 1), (CACHED_FACES + 1, 1)):
+        slow.answer = replace(EXAMPLE_2, faces=EXAMPLE_2.faces * count)
+        await SharingDetector(slow, cache=cache).detect(PhotoBytes(b"photo %d" % count), OPTIONS)
+        assert len(cache) == kept
 
 
 async def test_faults_and_uris_are_not_kept(slow: Slow) -> None:

@@ -28,6 +28,8 @@ THROTTLED_WAIT = 1.0
 """A throttling vendor is not asked again sooner, s."""
 CLOCK_STEP = 0.005
 """An event loop's timer may fire this much before its time, s: uvloop's clock has steps of a millisecond."""
+FAIR_SECONDS = 1.0
+"""A call's spent time counts against the vendor only if it had as much of it, s: or impatient callers would close the gate."""
 LEAST_TIME_LEFT = 0.1
 """A retry is not begun if less than this would be left of the call's time, s."""
 
@@ -56,25 +58,27 @@ class BreakingDetector(DetectorDecorator):
         Raises:
             UpstreamFault: UPSTREAM_BREAKER_OPEN; nothing was sent.
         """
-        ticket = self._breaker.admit(self._clock())
+        started = self._clock()
+        ticket = self._breaker.admit(started)
         self._tell_state()
         if ticket is None:
             text = "the vendor has been failing: not called at the moment"
-            wait = self._breaker.retry_after(self._clock())
+            wait = self._breaker.retry_after(started)
             raise UpstreamFault(ErrorReason.UPSTREAM_BREAKER_OPEN, text, wait_seconds=wait)
         try:
             answer = await self._inner.detect(photo, options)
         except BaseException as error:
-            self._settle(ticket, error)
+            self._settle(ticket, error, started)
             raise
-        self._settle(ticket, None)
+        self._settle(ticket, None, started)
         return answer
 
-    def _settle(self, ticket: int, error: BaseException | None) -> None:
+    def _settle(self, ticket: int, error: BaseException | None, started: float) -> None:
+        now = self._clock()
         if error is None:
-            self._breaker.record(ticket, fault=False, now=self._clock())
-        elif outcome_of(error) in FAULTS or _timed_out(error):
-            self._breaker.record(ticket, fault=True, now=self._clock())
+            self._breaker.record(ticket, fault=False, now=now)
+        elif outcome_of(error) in FAULTS or (_timed_out(error) and now - started >= FAIR_SECONDS):
+            self._breaker.record(ticket, fault=True, now=now)
         else:
             self._breaker.release(ticket)
         self._tell_state()

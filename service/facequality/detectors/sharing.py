@@ -19,6 +19,9 @@ from facequality.detectors import deadline
 from facequality.detectors.decorator import DetectorDecorator
 from facequality.model import Detection, DetectOptions, Photo, PhotoBytes, PhotoRefused
 
+CACHED_FACES = 5
+"""Answers about more faces are not kept: each takes 360 bytes, and the caller asks for as many as 120."""
+
 Answer: TypeAlias = Detection | PhotoRefused
 Key: TypeAlias = tuple[Hashable, DetectOptions]
 Fingerprint: TypeAlias = Callable[[PhotoBytes, DetectOptions], Awaitable[tuple[Hashable, PhotoBytes]]]
@@ -81,7 +84,7 @@ class SharingDetector(DetectorDecorator):
 
     async def _call(self, key: Key, photo: PhotoBytes) -> Answer:
         answer = await self._inner.detect(photo, key[1])
-        if self._cache is not None:
+        if self._cache is not None and (isinstance(answer, PhotoRefused) or len(answer.faces) <= CACHED_FACES):
             self._cache[key] = answer
         return answer
 

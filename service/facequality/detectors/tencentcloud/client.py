@@ -25,6 +25,9 @@ log = structlog.get_logger()
 
 INFO = DetectorInfo("tencentcloud", frozenset(FACE_MEASURES), paid=True, cloud_calibrated=True)
 
+MOST_SKEW = 86_400.0
+"""The vendor's clock is not believed if it differs by more, s."""
+
 DEFAULT_ENDPOINT = "https://iai.tencentcloudapi.com"
 
 
@@ -160,9 +163,12 @@ class TencentCloudDetector:
     def _learn_offset(self, date: str) -> None:
         """Take the vendor's clock for the next signature: its answer says what time it has."""
         try:
-            self._offset = parsedate_to_datetime(date).timestamp() - self._clock()
-        except ValueError:
+            offset = parsedate_to_datetime(date).timestamp() - self._clock()
+        except (ValueError, OverflowError):
             return
+        if abs(offset) > MOST_SKEW:
+            return
+        self._offset = offset
         log.warning("detector.clock_skew", detector=INFO.name, seconds=round(self._offset))
 
     def _headers(self, length: int, payload_sha256: str) -> dict[str, str]:

@@ -8,6 +8,9 @@ from pathlib import Path
 from facequality.detectors.tencentcloud.signature import Credential
 from facequality.errors import ErrorReason, OperatorFault
 
+MOST_CHARACTERS = 64 * 1024
+"""Read of a file; a token takes a few thousand."""
+
 CredentialSource = Callable[[], Credential]
 """Gives the credential of the moment; raises OperatorFault if there is none that can be used."""
 
@@ -18,7 +21,7 @@ class FileCredentials:
     def __init__(self, secret_id: Path, secret_key: Path, token: Path | None = None) -> None:
         """Read nothing yet."""
         self._paths = (secret_id, secret_key) if token is None else (secret_id, secret_key, token)
-        self._stamp: tuple[int, ...] = ()
+        self._stamp: tuple[tuple[int, ...], ...] = ()
         self._credential: Credential | None = None
 
     def __call__(self) -> Credential:
@@ -28,14 +31,25 @@ class FileCredentials:
             OperatorFault: a file cannot be read or is empty.
         """
         try:
-            stamp = tuple(path.stat().st_mtime_ns for path in self._paths)
+            stamp = tuple(_stamp(path) for path in self._paths)
             if self._credential is None or stamp != self._stamp:
-                values = [path.read_text(encoding="utf-8").strip() for path in self._paths]
+                values = [_read(path) for path in self._paths]
                 self._credential, self._stamp = usable(*values), stamp
         except (OSError, UnicodeDecodeError) as error:
             text = "a file of TENCENTCLOUD_SECRET_ID_FILE, _KEY_FILE or TENCENTCLOUD_TOKEN_FILE cannot be read"
             raise OperatorFault(ErrorReason.UPSTREAM_CREDENTIALS, text) from error
         return self._credential
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes with a file, also where whoever copies it keeps its time."""
+    status = path.stat()
+    return (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size)
+
+
+def _read(path: Path) -> str:
+    with path.open(encoding="utf-8") as file:
+        return file.read(MOST_CHARACTERS).strip()
 
 
 def usable(secret_id: str, secret_key: str, token: str | None = None) -> Credential:

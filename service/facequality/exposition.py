@@ -1,0 +1,43 @@
+"""Where Prometheus reads the metrics: prometheus_client's server, which would wait for ever for who connects and says nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from prometheus_client import CollectorRegistry, start_http_server
+
+PAUSE_SECONDS = 10.0
+"""Longest pause within a request: each one holds a thread."""
+
+
+def serve_metrics(host: str, port: int, registry: CollectorRegistry) -> tuple[int, Callable[[], None]]:
+    """Serve in threads of its own; return the port, and what ends it.
+
+    Raises:
+        OSError: the address cannot be bound.
+    """
+    if host == "::" and not socket.has_dualstack_ipv6():
+        host = "0.0.0.0"  # noqa: S104 - as gRPC does on a machine without IPv6
+    server, thread = start_http_server(port, addr=host, registry=registry)
+    server.RequestHandlerClass = _impatient(server.RequestHandlerClass)
+
+    def close() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return server.server_port, close
+
+
+def _impatient(handler: Any) -> Any:
+    class Handler(handler):  # type: ignore[misc] # whichever class the library has
+        timeout = PAUSE_SECONDS
+
+        def handle(self) -> None:
+            with contextlib.suppress(TimeoutError):
+                super().handle()
+
+    return Handler
