@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import random
 import struct
+import threading
+import time
 import zlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 from facequality.detectors.embedded.decode import decode
 from facequality.detectors.embedded.detector import EmbeddedDetector, processors
-from facequality.detectors.embedded.engine import MODEL_VERSION
+from facequality.detectors.embedded.engine import MODEL_VERSION, Engine
 from facequality.detectors.embedded.geometry import Image as Pixels
 from facequality.detectors.embedded.training.faces import CACHE, MANIFEST
 from facequality.detectors.embedded.weights import fetch, read_manifest
@@ -299,6 +303,30 @@ async def test_a_caller_that_goes_away_frees_its_place_and_the_engine_comes_back
     await asyncio.gather(*calls, return_exceptions=True)
     async with asyncio.timeout(10):
         assert isinstance(await detector.detect(large, DetectOptions()), Detection)
+    await detector.aclose()
+
+
+async def test_what_nobody_waits_for_any_longer_is_left_off() -> None:
+    """A photo of a hundred faces takes seconds: whoever sends one and goes away must not hold up the next caller for so long."""
+    detector = EmbeddedDetector(workers=1)
+    engine = detector._engines.get_nowait()
+    begun = threading.Event()
+
+    class Endless:
+        def analyse(self, _: object, __: object, proceed: Callable[[], None]) -> None:
+            while True:
+                begun.set()
+                proceed()
+                time.sleep(0.01)
+
+    detector._engines.put_nowait(cast("Engine", Endless()))
+    call = asyncio.create_task(detector.detect(PhotoBytes(photos.encode(photos.cat(), "JPEG")), DetectOptions()))
+    await asyncio.to_thread(begun.wait, 10)
+    call.cancel()
+    async with asyncio.timeout(10):
+        assert isinstance(await detector._engines.get(), Endless)
+    detector._engines.put_nowait(engine)
+    assert isinstance(await detector.detect(PhotoBytes(photos.encode(photos.cat(), "JPEG")), DetectOptions()), Detection)
     await detector.aclose()
 
 

@@ -7,6 +7,7 @@ import gc
 import os
 import random
 import signal
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -122,6 +123,42 @@ async def test_bytes_in_flight_are_bounded() -> None:
     assert len(answers) == 24
     assert 6_000_000 < max(held) <= 16 * 1024 * 1024
     assert sample(app, "facequality_in_flight_bytes") == 0
+
+
+async def test_calls_in_the_line_bring_little_of_their_messages() -> None:
+    """All of them, 8 MiB each, would come on gRPC's own estimate of the connection; what waits in a caller costs nothing."""
+    app, detector = local(max_in_flight=1, max_queued=32, queue_seconds=30)
+    detector.delay = 0.0
+    async with running(app) as (channel, ports):
+        stub = pb_grpc.FaceQualityServiceStub(channel)
+        # A connection that has carried large photos already.
+        for number in range(3):
+            await stub.CheckFaceQuality(distinct(number, 3_900_000))
+        detector.delay = 10.0
+        first = asyncio.ensure_future(stub.CheckFaceQuality(distinct(1)))
+        await until(lambda: sample(app, "facequality_in_flight_calls") == 1)
+        before = resident()
+        # In a process of its own: what it holds must not count.
+        sender = await asyncio.create_subprocess_exec(sys.executable, "-c", SENDER, f"127.0.0.1:{ports.grpc}")
+        await until(lambda: sample(app, "facequality_queued_calls") == 32)
+        await asyncio.sleep(1)
+        grown = resident() - before
+        sender.kill()
+        await sender.wait()
+        first.cancel()
+    assert grown < 80 * 1024 * 1024
+
+
+SENDER = """
+import asyncio, sys, grpc
+
+async def main():
+    async with grpc.aio.insecure_channel(sys.argv[1]) as channel:
+        call = channel.unary_unary("/facequality.v1.FaceQualityService/CheckFaceQuality")
+        await asyncio.gather(*(call(bytes(8_000_000)) for _ in range(32)), return_exceptions=True)
+
+asyncio.run(main())
+"""
 
 
 async def test_a_message_that_is_never_sent_gives_its_room_back() -> None:

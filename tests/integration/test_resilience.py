@@ -227,6 +227,7 @@ async def test_verdicts_and_other_peoples_faults_never_open_the_breaker(action: 
 
 async def test_callers_that_go_away_never_open_the_breaker_but_a_hanging_vendor_does() -> None:
     """A cancellation tells nothing of the vendor; a deadline spent in it does."""
+
     def portrait(number: int) -> pb.CheckFaceQualityRequest:
         # Calls of one photo would share one of the vendor's.
         return pb.CheckFaceQualityRequest(image=REQUEST.image + bytes([number]), policy=REQUEST.policy)

@@ -27,6 +27,7 @@ from facequality.errors import (
 )
 from facequality.metrics import Metrics
 from facequality.parts import StartError
+from facequality.rpc import infrastructure
 from facequality.rpc.server import MAX_RECEIVE_BYTES
 from facequality.rpc.status import INTERNAL_TEXT
 from facequality.settings import Settings
@@ -258,7 +259,7 @@ R = ErrorReason
         (OperatorFault(R.UPSTREAM_CLOCK_SKEW, "late", retry=Retry.ONCE), "FAILED_PRECONDITION", None),
         (PhotoDownloadFailed(R.IMAGE_DOWNLOAD_FAILED, "404"), "FAILED_PRECONDITION", None),
         (LimitReached(R.UPSTREAM_RATE_LIMIT, "slow down", retry=Retry.THROTTLE), "RESOURCE_EXHAUSTED", 1),
-        (LimitReached(R.UPSTREAM_QUOTA, "used up"), "RESOURCE_EXHAUSTED", None),
+        (LimitReached(R.UPSTREAM_QUOTA, "used up"), "RESOURCE_EXHAUSTED", 60),
         (UpstreamFault(R.UPSTREAM_INTERNAL, "down", retry=Retry.YES), "UNAVAILABLE", 0.5),
         (DetectorBug(R.GATE_BUG, "secret detail"), "INTERNAL", None),
     ],
@@ -458,6 +459,42 @@ async def test_health_has_three_names(served: Served) -> None:
     watch.cancel()
 
 
+async def test_infrastructure_takes_small_messages_soon(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No caller can park a photo's worth of memory in a watch, or a call without its message."""
+    channel: Any = served.channel
+    large = health_pb2.HealthCheckRequest(service="x" * 5000).SerializeToString()
+    symbol = b"\x22\x88\x27" + b"x" * 5000
+    for call in (
+        channel.unary_unary("/grpc.health.v1.Health/Check")(large),
+        channel.unary_stream("/grpc.health.v1.Health/Watch")(large).read(),
+        channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")(iter([symbol])).read(),
+    ):
+        assert (await failure(call)).code() is grpc.StatusCode.INVALID_ARGUMENT
+    monkeypatch.setattr(infrastructure, "READ_SECONDS", 0.2)
+    mute = channel.stream_unary("/grpc.health.v1.Health/Check")()
+    assert (await failure(mute)).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_infrastructures_calls_are_bounded(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far above what clients' watches come to; a place that is free again is given again."""
+    monkeypatch.setattr(infrastructure, "MAX_CALLS", 2)
+    stub: Any = health_pb2_grpc.HealthStub(served.channel)
+    watches = [stub.Watch(health_pb2.HealthCheckRequest(service="")) for _ in range(2)]
+    for watch in watches:
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+    error = await failure(stub.Check(health_pb2.HealthCheckRequest(service="")))
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    for watch in watches:
+        watch.cancel()
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await stub.Check(health_pb2.HealthCheckRequest(service=""))
+                break
+            except grpc.aio.AioRpcError:
+                await asyncio.sleep(0.02)
+
+
 async def test_the_health_address_serves_health_alone() -> None:
     """For probes when the main port has TLS."""
     app_settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", health_address="127.0.0.1:0")
@@ -467,6 +504,8 @@ async def test_the_health_address_serves_health_alone() -> None:
         assert (await stub.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
         error = await failure(pb_grpc.FaceQualityServiceStub(channel).GetPolicy(pb.GetPolicyRequest()))
         assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+        error = await failure(stub.Check(health_pb2.HealthCheckRequest(service="x" * 5000)))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_policies_are_shown_as_applied(served: Served) -> None:

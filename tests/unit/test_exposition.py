@@ -11,7 +11,9 @@ from facequality import exposition
 from prometheus_client import CollectorRegistry
 
 
-def test_who_connects_and_says_nothing_holds_no_thread(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_who_connects_and_says_nothing_holds_no_thread(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Nor a line on standard error; who asks gets an answer."""
     monkeypatch.setattr(exposition, "PAUSE_SECONDS", 0.2)
     port, close = exposition.serve_metrics("127.0.0.1", 0, CollectorRegistry())

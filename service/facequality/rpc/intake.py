@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ from google.protobuf.message import DecodeError
 from facequality.admission import Admission
 from facequality.detectors import deadline
 from facequality.errors import ErrorReason, InvalidRequest
-from facequality.rpc.handlers import Context, Continuation, Handler, Method, behaviour_of, with_behaviour
+from facequality.rpc.handlers import Context, Continuation, Handler, Method, behaviour_of
 
 MARGIN_SECONDS = 0.02
 """The gate stops this long before the caller's own deadline, so that the details arrive."""
@@ -75,13 +74,13 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
                     async with deadline.Enforced("place"):
                         place = await self._admission.enter()
                 async with deadline.Enforced("message", READ_SECONDS):
-                    raw = await _only(context)
+                    raw = await read_only(context)
                 place.shrink(len(raw))
                 self._on_message(method)
                 # No name may keep the message or its bytes: the handler lets go of the photo as soon as it can.
-                parsed = [_parsed(parse, raw)]
+                message = [parsed(parse, raw)]
                 del raw
-                return await inner(parsed.pop(), context)
+                return await inner(message.pop(), context)
             finally:
                 if place is not None:
                     place.leave()
@@ -96,23 +95,12 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
         return deadline.Deadline.after(budget)
 
 
-class ParsingInterceptor(grpc.aio.ServerInterceptor):
-    """Moves parsing into the handler, where a malformed message can be answered in the contract's own way.
+async def read_only(context: Context) -> bytes:
+    """Read the one message of a call.
 
-    gRPC parses before the handler runs and answers UNKNOWN with the parser's exception in its text.
+    Raises:
+        InvalidRequest: MESSAGE_MALFORMED, there is none.
     """
-
-    async def intercept_service(
-        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> Handler | None:
-        """Wrap every handler that parses."""
-        handler = await continuation(handler_call_details)
-        if handler is None or handler.request_deserializer is None:
-            return handler
-        return with_behaviour(handler, _parsing(handler, handler.request_deserializer), parse=None)
-
-
-async def _only(context: Context) -> bytes:
     # The iterator that a handler is given would keep the message for as long as the call lasts.
     message: Any = await context.read()
     if message is grpc.aio.EOF:
@@ -122,29 +110,14 @@ async def _only(context: Context) -> bytes:
     return message  # type: ignore[no-any-return] # without a deserializer it is bytes
 
 
-def _parsed(parse: Callable[[bytes], Any], raw: bytes) -> Any:
+def parsed(parse: Callable[[bytes], Any], raw: bytes) -> Any:
+    """Parse a message.
+
+    Raises:
+        InvalidRequest: MESSAGE_MALFORMED.
+    """
     try:
         return parse(raw)
     except DecodeError as error:
         text = "the request is not a message of this method"
         raise InvalidRequest(ErrorReason.MESSAGE_MALFORMED, text) from error
-
-
-def _parsing(handler: Handler, parse: Callable[[bytes], Any]) -> Callable[..., Any]:
-    inner = behaviour_of(handler)
-
-    async def each(raws: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-        async for raw in raws:
-            yield _parsed(parse, raw)
-
-    def take(raw: Any) -> Any:
-        return each(raw) if handler.request_streaming else _parsed(parse, raw)
-
-    async def call(raw: Any, context: Context) -> Any:
-        return await inner(take(raw), context)
-
-    async def stream(raw: Any, context: Context) -> AsyncIterator[Any]:
-        async for response in inner(take(raw), context):
-            yield response
-
-    return stream if inspect.isasyncgenfunction(inner) else call

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -48,13 +49,17 @@ class EmbeddedDetector:
         if not isinstance(photo, PhotoBytes):
             what = "the embedded detector downloads nothing; send the photo's bytes as image"
             raise InvalidRequest.field(ErrorReason.URL_FORBIDDEN, "uri", what)
-        # A caller that goes away while it waits leaves nothing behind; one that goes away later leaves its photo to be finished,
-        # and the engine comes back only then.
+        # A caller that goes away while it waits leaves nothing behind; one that goes away later leaves a step of the engine's to
+        # be finished, and the engine comes back only then.
         engine = await self._engines.get()
-        job = self._pool.submit(_analyse, engine, photo.data, options)
+        unwanted = threading.Event()
+        job = self._pool.submit(_analyse, engine, photo.data, options, unwanted)
         loop = asyncio.get_running_loop()
         job.add_done_callback(functools.partial(self._give_back, loop, engine))
-        return await asyncio.shield(asyncio.wrap_future(job))
+        try:
+            return await asyncio.shield(asyncio.wrap_future(job))
+        finally:
+            unwanted.set()
 
     async def aclose(self) -> None:
         """Begin nothing more. A photo that is being looked at is finished in its thread."""
@@ -65,9 +70,18 @@ class EmbeddedDetector:
             loop.call_soon_threadsafe(self._engines.put_nowait, engine)
 
 
-def _analyse(engine: Engine, data: bytes | memoryview, options: DetectOptions) -> Detection | PhotoRefused:
+def _analyse(
+    engine: Engine, data: bytes | memoryview, options: DetectOptions, unwanted: threading.Event
+) -> Detection | PhotoRefused:
     image = decode(bytes(data))
-    return PhotoRefused(Reason.IMAGE_UNDECODABLE) if image is None else engine.analyse(image, options)
+    if image is None:
+        return PhotoRefused(Reason.IMAGE_UNDECODABLE)
+
+    def proceed() -> None:
+        if unwanted.is_set():
+            raise CancelledError
+
+    return engine.analyse(image, options, proceed)
 
 
 def processors(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -50,20 +50,31 @@ class Engine:
         self._visibility = VisibilityHead()
         self._sharpness = SharpnessHead()
 
-    def analyse(self, image: Image, options: DetectOptions) -> Detection:
-        """Find the largest faces and assess them. ``image`` is (height, width, 3) uint8, BGR."""
+    def analyse(self, image: Image, options: DetectOptions, proceed: Callable[[], None] = lambda: None) -> Detection:
+        """Find the largest faces and assess them. ``image`` is (height, width, 3) uint8, BGR.
+
+        ``proceed`` is called before each costly step, and ends the analysis by raising.
+        """
         turns = range(4) if options.need_rotate_detection else range(1)
-        best = max((self._upright(image, turn, options) for turn in turns), key=_sureness)
+        best = max((self._upright(image, turn, options, proceed) for turn in turns), key=_sureness)
         turn, found = best
-        faces = tuple(self._face(rank, face, mesh, image, turn, options) for rank, (face, mesh) in enumerate(found))
+        assessed = []
+        for rank, (face, mesh) in enumerate(found):
+            proceed()
+            assessed.append(self._face(rank, face, mesh, image, turn, options))
+        faces = tuple(assessed)
         return Detection(image.shape[1], image.shape[0], faces, MODEL_VERSION)
 
-    def _upright(self, image: Image, turn: int, options: DetectOptions) -> tuple[int, list[tuple[Candidate, Mesh]]]:
+    def _upright(
+        self, image: Image, turn: int, options: DetectOptions, proceed: Callable[[], None]
+    ) -> tuple[int, list[tuple[Candidate, Mesh]]]:
         """Find faces in the photo after ``turn`` quarter turns counter-clockwise."""
+        proceed()
         turned = np.ascontiguousarray(np.rot90(image, turn)) if turn else image
         candidates = self._finder.find(turned, min_size=options.min_face_size, all_sizes=options.max_face_num > 1)
         found: list[tuple[Candidate, Mesh]] = []
         for face in candidates:
+            proceed()
             mesh = self._mesh.fit(turned, face)
             if mesh.presence >= MIN_PRESENCE:
                 found.append((face, mesh))
