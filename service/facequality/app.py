@@ -134,14 +134,17 @@ class App:
     def _reloaded(self, policies: PolicySet) -> None:
         self.metrics.observe_reload(success=True)
         self.metrics.serve_policies(policies)
-        self._warn_of_unavailable(policies)
+        self._warn_of_bounds(policies)
 
-    def _warn_of_unavailable(self, policies: PolicySet) -> None:
+    def _warn_of_bounds(self, policies: PolicySet) -> None:
         info = self._detector.info
         for served in policies.policies.values():
             if missing := served.unavailable(info.measures):
                 measures = [measure.value for measure in missing]
                 log.warning("policy.measure_unavailable", policy=served.name, detector=info.name, measures=measures)
+            if served.idle:
+                measures = [measure.value for measure in served.idle]
+                log.warning("policy.bounds_refuse_nothing", policy=served.name, measures=measures)
 
     async def _close(self, *, grace_seconds: float) -> None:
         # The servers would cut what is in progress without a word: this ends first.
@@ -210,7 +213,7 @@ class App:
             log.warning("detector.not_the_cloud", text=EMBEDDED_WARNING)
         if self.settings.deadline_seconds > self.settings.grace_seconds:
             log.warning("settings.grace_too_short", text="a stop cuts calls that the deadline would let run on")
-        self._warn_of_unavailable(policies)
+        self._warn_of_bounds(policies)
 
 
 async def run(settings: Settings) -> None:

@@ -38,6 +38,8 @@ class MeasureSpec:
     """Reads it from a judged face; None for measures of the photo, which policies do not bound."""
     needs_attributes: bool = False
     is_flag: bool = False
+    given: tuple[float, float] | None = None
+    """What detectors give at most, if that is less than the range: the cloud clamps, and so does the embedded engine."""
 
     def takes(self, value: float) -> bool:
         """Whether it can be a value of this measure at all: no NaN, no infinity, within the range."""
@@ -68,8 +70,9 @@ def _score(low: Reason, high: Reason | None, read: FaceReader) -> MeasureSpec:
     return MeasureSpec(low, high, 0, 100, "", read)
 
 
-def _angle(reason: Reason, limit: float, read: FaceReader) -> MeasureSpec:
-    return MeasureSpec(reason, reason, -limit, limit, "°", read, needs_attributes=True)
+def _angle(reason: Reason, limit: float, read: FaceReader, given: float | None = None) -> MeasureSpec:
+    clamped = None if given is None else (-given, given)
+    return MeasureSpec(reason, reason, -limit, limit, "°", read, needs_attributes=True, given=clamped)
 
 
 def _flag(low: Reason | None, high: Reason | None, name: str) -> MeasureSpec:
@@ -99,8 +102,8 @@ MEASURES: MappingProxyType[Measure, MeasureSpec] = MappingProxyType(
         _M.COMPLETENESS_CHEEK: _score(_R.CHEEK_OCCLUDED, None, _quality("completeness.cheek")),
         _M.COMPLETENESS_MOUTH: _score(_R.MOUTH_OCCLUDED, None, _quality("completeness.mouth")),
         _M.COMPLETENESS_CHIN: _score(_R.CHIN_OCCLUDED, None, _quality("completeness.chin")),
-        _M.PITCH: _angle(_R.POSE_PITCH, 90, _attribute("pitch")),
-        _M.YAW: _angle(_R.POSE_YAW, 90, _attribute("yaw")),
+        _M.PITCH: _angle(_R.POSE_PITCH, 90, _attribute("pitch"), given=30),
+        _M.YAW: _angle(_R.POSE_YAW, 90, _attribute("yaw"), given=30),
         _M.ROLL: _angle(_R.POSE_ROLL, 180, _attribute("roll")),
         _M.MASK: _flag(None, _R.MASK_WORN, "mask"),
         _M.EYES_OPEN: _flag(_R.EYES_CLOSED, None, "eye_open"),
@@ -133,6 +136,12 @@ class Bound:
             raise ValueError("a bound needs a minimum or a maximum")
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise ValueError(f"minimum {self.minimum:g} is over maximum {self.maximum:g}")
+
+    def refuses_nothing(self, measure: Measure) -> bool:
+        """Whether every value that detectors give of a measure is within this bound."""
+        spec = MEASURES[measure]
+        lowest, highest = spec.given or (spec.lowest, spec.highest)
+        return (self.minimum is None or self.minimum <= lowest) and (self.maximum is None or self.maximum >= highest)
 
     def hold(self, measure: Measure, observed: float | None, *, blocking: bool = True) -> Finding:
         """Hold an observation against this bound. An absent one, or one out of its range, is undetermined: never a pass."""

@@ -65,6 +65,11 @@ class Policy:
         """Name the measures that this policy bounds but that a detector giving these ones never gives."""
         return tuple(measure for measure in self.bounds if measure not in given)
 
+    @property
+    def idle(self) -> tuple[Measure, ...]:
+        """Name the measures whose bounds refuse no value that detectors give."""
+        return tuple(measure for measure, bound in self.bounds.items() if bound.refuses_nothing(measure))
+
     def _digest(self) -> str:
         content = {
             "faces": self.face_rule.value,

@@ -61,10 +61,8 @@ def check(
             worst = EXIT_ERROR
             continue
         for policy in served.policies.values():
-            missing = policy.unavailable(_measures_of(detector))
-            if missing:
-                names = ", ".join(missing)
-                typer.echo(f"{file}: policies.{policy.name}: warning: the {detector} detector cannot give {names}", err=True)
+            for warning in _warnings(policy, detector):
+                typer.echo(f"{file}: policies.{policy.name}: warning: {warning}", err=True)
                 worst = max(worst, EXIT_WARNED)
         revisions = ", ".join(f"{name} {policy.revision}" for name, policy in served.policies.items())
         typer.echo(f"{file}: {len(served.policies)} policies, default {served.default}: {revisions}")
@@ -157,6 +155,15 @@ def _decimal(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
     plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", value) and value.lower() not in _WORDS
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if plain else '"')
+
+
+def _warnings(policy: Policy, detector: DetectorName) -> list[str]:
+    warnings = []
+    if missing := policy.unavailable(_measures_of(detector)):
+        warnings.append(f"the {detector} detector cannot give {', '.join(missing)}")
+    if policy.idle:
+        warnings.append(f"the bounds of {', '.join(policy.idle)} refuse no value that detectors give")
+    return warnings
 
 
 def _measures_of(detector: DetectorName) -> frozenset[Measure]:

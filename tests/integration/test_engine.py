@@ -306,6 +306,35 @@ async def test_a_caller_that_goes_away_frees_its_place_and_the_engine_comes_back
     await detector.aclose()
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+async def test_what_is_transparent_is_not_seen(engine_detector: EmbeddedDetector, mode: str) -> None:
+    """A face that no viewer shows is no face; one that is opaque is as good as without."""
+    portrait = photos.portrait().convert("RGB")
+    for opacity, reasons in ((0, (R.NO_FACE,)), (255, ())):
+        photo = portrait.copy()
+        photo.putalpha(Image.new("L", photo.size, opacity))
+        if mode == "P":
+            photo = portrait.quantize(255)
+            photo.info["transparency"] = bytes([opacity] * 255)
+        else:
+            photo = photo.convert(mode)
+        assert (await check(engine_detector, photos.encode(photo))).judgement.reasons == reasons
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.7, 1.0, 1.4])
+async def test_a_face_that_is_upside_down_is_none(engine_detector: EmbeddedDetector, scale: float) -> None:
+    """Unless it is looked for: then its roll tells."""
+    portrait = photos.portrait()
+    turned = portrait.resize((int(portrait.width * scale), int(portrait.height * scale))).rotate(180)
+    data = photos.encode(turned, "JPEG", quality=95)
+    assert (await check(engine_detector, data)).judgement.reasons == (R.NO_FACE,)
+    options = DetectOptions(need_rotate_detection=True, need_face_attributes=True)
+    answer = await engine_detector.detect(PhotoBytes(data), options)
+    assert isinstance(answer, Detection)
+    assert answer.faces[0].attributes is not None
+    assert abs(answer.faces[0].attributes.roll or 0) > 160
+
+
 async def test_what_nobody_waits_for_any_longer_is_left_off() -> None:
     """A photo of a hundred faces takes seconds: whoever sends one and goes away must not hold up the next caller for so long."""
     detector = EmbeddedDetector(workers=1)

@@ -268,17 +268,17 @@ async def test_a_shadow_is_judged_on_the_same_detection_and_counted(tmp_path: Pa
 @pytest.mark.parametrize(
     ("language", "expected"),
     [
-        (None, "Make sure that nothing covers your chin."),
-        ("zh-CN,zh;q=0.9,en;q=0.8", "请不要遮挡下巴。"),
-        ("zh", "请不要遮挡下巴。"),
-        ("zh-Hans-SG", "请不要遮挡下巴。"),
-        ("en-GB, zh;q=0.5", "Make sure that nothing covers your chin."),
-        ("zh;q=0.2, en;q=0.9", "Make sure that nothing covers your chin."),
-        ("fr, zh-CN;q=0.5", "请不要遮挡下巴。"),
-        ("zh-Hant-TW", "Make sure that nothing covers your chin."),
-        ("fr-CA, de", "Make sure that nothing covers your chin."),
-        ("zh;q=0", "Make sure that nothing covers your chin."),
-        (";;q=x,,, zh;q=nonsense", "Make sure that nothing covers your chin."),
+        (None, "Make sure that your chin is in the picture and that nothing covers it."),
+        ("zh-CN,zh;q=0.9,en;q=0.8", "请确保下巴在画面内且没有被遮挡。"),
+        ("zh", "请确保下巴在画面内且没有被遮挡。"),
+        ("zh-Hans-SG", "请确保下巴在画面内且没有被遮挡。"),
+        ("en-GB, zh;q=0.5", "Make sure that your chin is in the picture and that nothing covers it."),
+        ("zh;q=0.2, en;q=0.9", "Make sure that your chin is in the picture and that nothing covers it."),
+        ("fr, zh-CN;q=0.5", "请确保下巴在画面内且没有被遮挡。"),
+        ("zh-Hant-TW", "Make sure that your chin is in the picture and that nothing covers it."),
+        ("fr-CA, de", "Make sure that your chin is in the picture and that nothing covers it."),
+        ("zh;q=0", "Make sure that your chin is in the picture and that nothing covers it."),
+        (";;q=x,,, zh;q=nonsense", "Make sure that your chin is in the picture and that nothing covers it."),
     ],
 )
 async def test_guidance_speaks_the_callers_language(tmp_path: Path, language: str | None, expected: str) -> None:
@@ -297,7 +297,7 @@ async def test_a_policys_own_guidance_comes_first(tmp_path: Path) -> None:
     path = tmp_path / "policies.yaml"
     write(path, "policies: {gate: {extends: enroll, guidance: {CHIN_OCCLUDED: {en: Lower the scarf.}}}}")
     async with gate(path) as served:
-        for language, expected in (("en", "Lower the scarf."), ("zh", "请不要遮挡下巴。")):
+        for language, expected in (("en", "Lower the scarf."), ("zh", "请确保下巴在画面内且没有被遮挡。")):
             metadata = (("accept-language", language),)
             response = await served.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PHOTO), metadata=metadata)
             chin = next(f for f in response.findings if f.measure == verdict_pb2.MEASURE_COMPLETENESS_CHIN)
@@ -326,6 +326,17 @@ def test_policy_check_exits_0_1_or_2(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert result.exit_code == 2
     assert "broken.yaml:1: policies.gate.bounds.sharpnes: there is no measure" in result.stderr
     assert run("policy", "check", tmp_path / "missing.yaml").exit_code == 2
+
+
+def test_policy_check_warns_of_bounds_that_refuse_nothing(tmp_path: Path) -> None:
+    """Detectors give pitch and yaw up to 30 degrees: a bound at 45 looks strict and is none."""
+    write(
+        tmp_path / "wide.yaml",
+        "policies: {gate: {extends: enroll, bounds: {yaw: {min: -45, max: 45}, pitch: {min: -29}, mask: {max: 1}}}}",
+    )
+    result = run("policy", "check", tmp_path / "wide.yaml", "--detector", "tencentcloud")
+    assert result.exit_code == 1
+    assert "policies.gate: warning: the bounds of yaw, mask refuse no value that detectors give" in result.stderr
 
 
 def test_policy_check_is_told_the_default_that_serve_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

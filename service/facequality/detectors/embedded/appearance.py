@@ -1,7 +1,7 @@
 """Sharpness and brightness, read in an upright 160-px crop of the face, on visible skin only.
 
-Sharpness is the effective blur relative to the face: a ridge on contrast-normalised band energies predicts log2 of the
-blur's sigma in px of a 160-px face. ``training/train_sharpness.py`` trains it.
+Sharpness is the effective blur relative to the face: a ridge on how much detail there is per band and direction predicts log2
+of the blur's sigma in px of a 160-px face. ``training/train_sharpness.py`` trains it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,23 @@ SIZE = 160
 HEAD = Path(__file__).parent / "heads" / "sharpness.npz"
 BANDS = (0.7, 1.0, 1.5, 2.2, 3.2, 4.5)
 """Sigmas of the difference-of-Gaussians stack, px of the crop."""
+FINE = 2.0
+"""Bands below this sigma are fine, px."""
+CURVATURE_SIGMAS = (0.8, 1.6)
+"""Scales of the directional second derivatives, px."""
+FEATURES = 22
+LIGHT_SIGMA, DARKEST = 12.0, 12.0
+"""What is larger than this many px is light, not skin; and grey levels added to it, so that noise in the dark is not detail."""
+_CURVATURE = tuple(
+    np.array(kernel, np.float32) / length
+    for kernel, length in (
+        ([[0, 0, 0], [1, -2, 1], [0, 0, 0]], 1),
+        ([[0, 1, 0], [0, -2, 0], [0, 1, 0]], 1),
+        ([[1, 0, 0], [0, -2, 0], [0, 0, 1]], 2),
+        ([[0, 0, 1], [0, -2, 0], [1, 0, 0]], 2),
+    )
+)
+"""Second derivatives along the rows, the columns and both diagonals."""
 FACE_MARGIN = 1.15
 """The crop's side is this much larger than the mesh's height or width."""
 VISIBLE = 0.6
@@ -79,20 +96,25 @@ class SharpnessHead:
 
     def sharpness(self, face: Portrait) -> float:
         """Estimate sharpness, 0-100."""
-        z = (band_energies(face) - self._mean) / self._deviation
+        z = (details(face) - self._mean) / self._deviation
         # Never sharper than the photo's own resolution of the face allows.
         floor = math.log2(0.45 * SIZE / face.face_px)
         return float(np.interp(max(float(z @ self._weights) + self._bias, floor), _BLUR, _SHARPNESS))
 
 
-def band_energies(face: Portrait) -> npt.NDArray[np.float32]:
-    """Return 14 logs of detail per band, relative to the face's contrast: independent of exposure to first order."""
-    grey = cv2.cvtColor(face.crop, cv2.COLOR_BGR2GRAY).astype(np.float32)
+def details(face: Portrait) -> npt.NDArray[np.float32]:
+    """Return 22 logs of how much detail there is, relative to the face's own contrast.
+
+    Per band its mean, its 98th percentile and, for fine bands, its 40th: blocks and halos are strong edges beside nothing. Then
+    of the whole the edges and the contrast, and for two scales the curvature in the direction that has least of it and in the
+    one that has most: a camera that moved leaves none along its way.
+    """
+    grey = _evenly_lit(cv2.cvtColor(face.crop, cv2.COLOR_BGR2GRAY).astype(np.float32))
     outline = polygon(face.points, lm.OVAL, SIZE, hull=False).astype(np.uint8)
     inner = cv2.erode(outline, np.ones((5, 5), np.uint8)) > 0
     area = _prefer(inner, face.seen, least=0.3)
     if area.sum() < 50:
-        return np.zeros(2 * len(BANDS) + 2, np.float32)
+        return np.zeros(FEATURES, np.float32)
     contrast = float(grey[area].std()) + 1.0
     logs: list[float] = []
     previous = grey
@@ -100,10 +122,27 @@ def band_energies(face: Portrait) -> npt.NDArray[np.float32]:
         blurred = cv2.GaussianBlur(grey, (0, 0), sigma).astype(np.float32, copy=False)
         detail = np.abs(previous - blurred)[area]
         previous = blurred
-        logs += [math.log(float(v) / contrast + 1e-4) for v in (detail.mean(), np.percentile(detail, 98))]
+        logs += [_log(float(v) / contrast) for v in (detail.mean(), np.percentile(detail, 98))]
+        if sigma < FINE:
+            logs.append(math.log(float(np.percentile(detail, 40)) / contrast + 1e-3))
     edges = cv2.Laplacian(cv2.GaussianBlur(grey, (3, 3), 0), cv2.CV_32F, ksize=3)[area]
-    logs += [math.log(float(edges.std()) / contrast + 1e-4), math.log(contrast)]
+    logs += [_log(float(edges.std()) / contrast), math.log(contrast)]
+    for sigma in CURVATURE_SIGMAS:
+        blurred = cv2.GaussianBlur(grey, (0, 0), sigma).astype(np.float32, copy=False)
+        curved = sorted(float(np.abs(cv2.filter2D(blurred, -1, kernel)[area]).mean()) for kernel in _CURVATURE)
+        logs += [_log(curved[0] / contrast), _log(curved[-1] / contrast)]
     return np.array(logs, np.float32)
+
+
+def _evenly_lit(grey: Map) -> Map:
+    """Take out the light, which varies slowly over a face: what is left is its skin, in percent of the brightness around."""
+    light = cv2.GaussianBlur(grey, (0, 0), LIGHT_SIGMA)
+    even: Map = 100 * (grey - light) / (light + DARKEST)
+    return even
+
+
+def _log(share: float) -> float:
+    return math.log(share + 1e-4)
 
 
 def brightness(face: Portrait) -> float:

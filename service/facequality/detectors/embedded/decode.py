@@ -20,7 +20,7 @@ _START_OF_SCAN = b"\xff\xda"
 def decode(data: bytes) -> Image | None:
     """Decode to (height, width, 3) BGR, upright by EXIF; None if the bytes are broken or cut off.
 
-    16-bit greys are scaled to 8 bits, palettes and CMYK converted, and alpha dropped, as viewers do.
+    16-bit greys are scaled to 8 bits, palettes and CMYK converted. What is transparent is laid on white, as most viewers do.
     """
     if data.startswith(b"\xff\xd8") and data.count(_START_OF_SCAN) > MAX_SCANS:
         return None
@@ -31,6 +31,9 @@ def decode(data: bytes) -> Image | None:
             upright = _upright(photo)
             if upright.mode.startswith("I"):
                 return np.repeat(_to_8_bits(np.asarray(upright))[..., None], 3, axis=2)
+            if upright.has_transparency_data:
+                white = PIL.Image.new("RGBA", upright.size, "white")
+                upright = PIL.Image.alpha_composite(white, upright.convert("RGBA"))
             rgb = np.asarray(upright.convert("RGB"))
     except Exception:  # noqa: BLE001 - whatever hostile bytes make a decoder raise, they are no photo
         return None

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facequality.detectors.embedded import weights
-from facequality.detectors.embedded.geometry import Image
+from facequality.detectors.embedded.geometry import Image, Roi, warp
 
 CONFIDENCE = 0.7
 """Lowest detection confidence; engine README, detection."""
@@ -26,6 +26,10 @@ SMALLEST_INPUT_FACE = 12
 """A face of this many px in the detector's input is still found."""
 MIN_INPUT_SIDE = 64
 """YuNet reads uninitialised memory on inputs under 32 px; smaller ones are padded."""
+CLOSE_SIDE, CLOSE_CONTEXT = 160, 2.0
+"""The second look at a face: side of the crop, px, and how much larger than the face's box it is."""
+CLOSE_CONFIDENCE, CLEARLY = 0.3, 0.02
+"""In it, the lowest confidence, and how much surer one way up must be than the other."""
 OVERLAP = 0.35
 """Two boxes sharing more than this much of the smaller one are one face."""
 
@@ -74,6 +78,26 @@ class FaceFinder:
             rows = self._pass(image, FILLING_SIDE, FILLING_PAD)
         rows = rows[(rows[:, 2] >= min_size) & (rows[:, 3] >= min_size)]
         return [_candidate(row) for row in rows[np.argsort(-rows[:, 2] * rows[:, 3], kind="stable")]]
+
+    def is_upside_down(self, image: Image, face: Candidate) -> bool:
+        """Look at a face again, upright and turned: a network that finds both is surer of the one that is upright.
+
+        Six upright portraits had 0.93 or more against 0.86 or less when turned, at many sizes and with moderate degradations.
+        """
+        middle = (face.x + face.width / 2, face.y + face.height / 2)
+        crop = warp(image, Roi(*middle, CLOSE_CONTEXT * max(face.width, face.height), 0.0).affine(CLOSE_SIDE), CLOSE_SIDE)
+        return self._confidence(np.ascontiguousarray(crop[::-1, ::-1])) > self._confidence(crop) + CLEARLY
+
+    def _confidence(self, crop: Image) -> float:
+        """Return how sure the network is of the face in the middle of a crop, 0..1."""
+        self._net.setInputSize((CLOSE_SIDE, CLOSE_SIDE))
+        self._net.setScoreThreshold(CLOSE_CONFIDENCE)
+        found: Any = self._net.detect(crop)[1]
+        self._net.setScoreThreshold(CONFIDENCE)
+        rows: _Rows = np.zeros((0, 15), np.float32) if found is None else np.array(found, np.float32)
+        middles = rows[:, :2] + rows[:, 2:4] / 2
+        central = (np.abs(middles / CLOSE_SIDE - 0.5) < 0.25).all(axis=1)
+        return float(rows[central, 14].max(initial=0.0))
 
     def _pass(self, image: Image, long_side: float, pad: float = 0.0) -> _Rows:
         height, width = image.shape[:2]

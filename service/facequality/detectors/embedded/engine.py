@@ -76,7 +76,8 @@ class Engine:
         for face in candidates:
             proceed()
             mesh = self._mesh.fit(turned, face)
-            if mesh.presence >= MIN_PRESENCE:
+            # The mesh fits faces that are upside down, as if they were not. Only one face is judged.
+            if mesh.presence >= MIN_PRESENCE and (found or not self._finder.is_upside_down(turned, face)):
                 found.append((face, mesh))
             if len(found) == options.max_face_num:
                 break

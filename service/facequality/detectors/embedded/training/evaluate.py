@@ -7,6 +7,7 @@ that the measures follow their cause, not how well they carry over to other peop
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from facequality.detectors.embedded.engine import Engine
 from facequality.detectors.embedded.geometry import Floats, Image
 from facequality.detectors.embedded.mesh import FaceMesh
 from facequality.detectors.embedded.training.faces import TEXTURES, read, whole_photographs
+from facequality.detectors.embedded.training.materials import jpeg, streak
 from facequality.model import DetectOptions, Face
 
 LONG_SIDE = 1280
@@ -77,7 +79,7 @@ def main() -> int:
     console, engine, faces = Console(width=118), Engine(), portraits()
     console.print(f"{len(faces)} portraits: {', '.join(face.name for face in faces)}")
     wrong = sum(_sweep(console, engine, faces, sweep) for sweep in SWEEPS)
-    wrong += _clean(console, engine, faces)
+    wrong += _clean(console, engine, faces) + _upside_down(console, engine, faces)
     _occluders(console, engine, faces)
     _speed(console, engine, faces)
     console.print(f"steps against the degradation and whole faces called covered: {wrong}")
@@ -118,8 +120,53 @@ def noisy(image: Image, deviation: float) -> Image:
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
+def moved(portrait: Portrait, length: float, angle: float) -> Image:
+    """Blur along a line, in px of a 160-px face; an angle of 0 is level."""
+    if not length:
+        return portrait.image
+    kernel = streak(max(3, round(length * portrait.face_px / 160)) | 1, angle)
+    return cv2.filter2D(portrait.image, -1, kernel).astype(np.uint8, copy=False)
+
+
+def enlarged(portrait: Portrait, face_px: float, interpolation: int) -> Image:
+    """Leave as much detail as a face of so few px has, in a photo as large as before."""
+    height, width = portrait.image.shape[:2]
+    scale = min(1.0, face_px / portrait.face_px)
+    small = cv2.resize(portrait.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, (width, height), interpolation=interpolation).astype(np.uint8, copy=False)
+
+
+def sharpened(portrait: Portrait, amount: float) -> Image:
+    """Blur by a sigma of 2 px of a 160-px face, then add a share of what a blur of 1 px takes away."""
+    image = blurred(portrait, 2).astype(np.float64)
+    coarse = cv2.GaussianBlur(image, (0, 0), portrait.face_px / 160)
+    return np.clip(image + amount * (image - coarse), 0, 255).astype(np.uint8)
+
+
+def side_lit(portrait: Portrait, gain: float) -> Image:
+    """Darken one half of the face."""
+    image = portrait.image.astype(np.float64)
+    image[:, : int(portrait.points[:, 0].mean())] *= gain
+    return image.astype(np.uint8)
+
+
+def flattened(image: Image, contrast: float) -> Image:
+    """Draw all values towards their mean."""
+    mean = float(image.mean())
+    flat: Image = ((image - mean) * contrast + mean).astype(np.uint8)
+    return flat
+
+
 SWEEPS = (
     Sweep("Gaussian blur, px of a 160-px face", "sharpness", (0, 0.5, 1, 2, 3, 4, 6), blurred, -1),
+    Sweep("motion, level, px of a 160-px face", "sharpness", (0, 5, 9, 15, 25), lambda p, v: moved(p, v, 0.0), -1),
+    Sweep("motion, upright, px of a 160-px face", "sharpness", (0, 5, 9, 15, 25), lambda p, v: moved(p, v, np.pi / 2), -1),
+    Sweep("enlarged from px per face", "sharpness", (160, 80, 60, 40, 24), lambda p, v: enlarged(p, v, cv2.INTER_CUBIC), -1),
+    Sweep("blocks, px per face", "sharpness", (160, 80, 60, 40, 24), lambda p, v: enlarged(p, v, cv2.INTER_NEAREST), 0),
+    Sweep("blur of 2 px, then sharpened by", "sharpness", (0, 0.5, 1, 2, 3), sharpened, 0),
+    Sweep("one half darker, gain", "sharpness", (1, 0.5, 0.25, 0.15), side_lit, 0),
+    Sweep("contrast", "sharpness", (1, 0.5, 0.25, 0.15), lambda p, v: flattened(p.image, v), 0),
+    Sweep("JPEG, quality", "sharpness", (95, 50, 20, 10), lambda p, v: jpeg(p.image, int(v)), 0),
     Sweep("gain below 1", "brightness", (1, 0.8, 0.6, 0.4, 0.25, 0.15), lambda p, v: exposed(p.image, v), -1),
     Sweep("gain above 1", "brightness", (1, 1.25, 1.5, 2, 3), lambda p, v: exposed(p.image, v), 1),
     Sweep("gamma", "brightness", (0.5, 0.75, 1, 1.5, 2.5), lambda p, v: gamma(p.image, v), -1),
@@ -163,6 +210,24 @@ def _clean(console: Console, engine: Engine, faces: list[Portrait]) -> int:
         flagged += sum(parts.get(part, 0) < bound for part, bound in OCCLUDED_BELOW.items())
     console.print(f"parts of whole faces called covered: {flagged} of {6 * len(faces)}")
     return flagged
+
+
+def _upside_down(console: Console, engine: Engine, faces: list[Portrait]) -> int:
+    """Count what is found the wrong way up, over several sizes and leanings of upright and turned portraits."""
+    found = {True: 0, False: 0}
+    total = 0
+    for portrait in faces:
+        for scale, lean in itertools.product((0.35, 0.5, 0.7, 1.0, 1.3), (-15, 0, 15)):
+            height, width = portrait.image.shape[:2]
+            leaning = np.asarray(cv2.getRotationMatrix2D((width / 2, height / 2), lean, scale), np.float64)
+            leaning[:, 2] += np.array([width, height]) * (scale - 1) / 2
+            image = cv2.warpAffine(portrait.image, leaning, (int(width * scale), int(height * scale))).astype(np.uint8)
+            total += 1
+            for turned in (True, False):
+                seen = _assess(engine, np.ascontiguousarray(np.rot90(image, 2)) if turned else image)
+                found[turned] += seen is not None
+    console.print(f"faces found, of {total}: upright {found[False]}, upside down {found[True]}")
+    return found[True]
 
 
 def _occluders(console: Console, engine: Engine, faces: list[Portrait]) -> None:

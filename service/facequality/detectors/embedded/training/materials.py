@@ -202,3 +202,13 @@ def jpeg(image: Image, quality: int) -> Image:
     decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
     assert decoded is not None  # noqa: S101 - we have just encoded it
     return decoded.astype(np.uint8, copy=False)
+
+
+def streak(length: int, angle: float) -> Floats:
+    """Make the kernel of a camera that moved by ``length`` px, odd, at an angle; 0 is level."""
+    kernel, centre = np.zeros((length, length)), length // 2
+    reach = (round(np.cos(angle) * centre), round(np.sin(angle) * centre))
+    start, end = (centre - reach[0], centre - reach[1]), (centre + reach[0], centre + reach[1])
+    cv2.line(kernel, start, end, (1.0,), 1)
+    streak: Floats = kernel / kernel.sum()
+    return streak
