@@ -25,7 +25,7 @@ from facequality.model import (
     FaceQuality,
 )
 
-MODEL_VERSION = "embedded-yunet-mesh/1"
+MODEL_VERSION = "embedded-yunet-mesh/2"
 """What the engine calls itself in ``face_model_version``; never the cloud's "3.0"."""
 
 MIN_PRESENCE = 0.3
