@@ -292,6 +292,14 @@ async def test_a_photo_of_a_thousand_scans_is_not_decoded(engine_detector: Embed
     assert (await check(engine_detector, scan_bomb())).judgement.reasons == (R.IMAGE_UNDECODABLE,)
 
 
+async def test_a_film_behind_a_photo_is_no_hostile_photo(engine_detector: EmbeddedDetector) -> None:
+    """As phones write it; chance makes markers of its bytes."""
+    photo = photos.encode(photos.portrait(), "JPEG", quality=90)
+    film = random.Random(0).randbytes(3_000_000)
+    assert 20 < film.count(b"\xff\xda") < 80
+    assert (await check(engine_detector, photo + film)).judgement.verdict is Verdict.ACCEPTED
+
+
 async def test_a_caller_that_goes_away_frees_its_place_and_the_engine_comes_back() -> None:
     """With one engine: one photo being looked at, one waiting; both callers leave; the next one is served."""
     detector = EmbeddedDetector(workers=1)
