@@ -5,18 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 import pytest
 import structlog
+import trustme
 from facequality.app import App
 from facequality.detectors.embedded.detector import EmbeddedDetector
+from facequality.detectors.embedded.training.faces import CACHE, MANIFEST
+from facequality.detectors.embedded.weights import fetch, read_manifest
 from facequality.metrics import Metrics
 from facequality.settings import Settings
+from facequality.testing import EmulatedEndpoint, detectface_emulator
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 from prometheus_client import CollectorRegistry
 
-from tests.running import running
+from tests.detectors import FakeDetector
+from tests.running import Fake, running
+from tests.upstream import Upstream, upstream
 
 
 def _drop(_: object, __: str, ___: structlog.types.EventDict) -> structlog.types.EventDict:
@@ -67,3 +74,40 @@ async def served() -> AsyncIterator[Served]:
     app = App(settings, EmbeddedDetector(workers=2), metrics=Metrics(CollectorRegistry()))
     async with running(app) as (channel, ports):
         yield Served(app, channel, ports.metrics, ports.grpc)
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[Fake]:
+    """A gate with a detector of the test's own."""
+    app_settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", deadline_seconds=1)
+    detector = FakeDetector()
+    app = App(app_settings, detector, metrics=Metrics(CollectorRegistry()))
+    async with running(app) as (channel, _):
+        yield Fake(app, detector, channel)
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[EmulatedEndpoint]:
+    """On a loop of its own, with an engine of its own."""
+    with detectface_emulator(detector=EmbeddedDetector(workers=1)) as running:
+        yield running
+
+
+@pytest.fixture
+async def endpoint() -> AsyncIterator[Upstream]:
+    """A DetectFace endpoint of the test's own."""
+    async with upstream() as listening:
+        yield listening
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """A certificate authority."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def portraits() -> Path:
+    """Official portraits, fetched from the package that ships them."""
+    fetch(read_manifest(MANIFEST), CACHE)
+    return CACHE

@@ -191,3 +191,14 @@ async def failure(call: object) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call  # type: ignore[misc]
     return caught.value
+
+
+def handled(fake: Fake, code: str, method: str = "CheckFaceQuality") -> float:
+    """Calls that ended so."""
+    return fake.sample(
+        "grpc_server_handled_total",
+        grpc_type="unary",
+        grpc_service="facequality.v1.FaceQualityService",
+        grpc_method=method,
+        grpc_code=code,
+    )

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,53 +13,17 @@ import pytest
 import trustme
 from facequality.detectors.sharing import SharingDetector
 from facequality.detectors.tencentcloud.client import CloudOptions, TencentCloudDetector
-from facequality.detectors.tencentcloud.credentials import FileCredentials
 from facequality.detectors.tencentcloud.signature import Credential
-from facequality.detectors.transport import HttpClient, HttpOptions
+from facequality.detectors.transport import HttpOptions
 from facequality.errors import ErrorReason, GateError, OperatorFault, Retry
 from facequality.image import MAX_BYTES
 from facequality.model import Detection, DetectOptions, PhotoBytes, PhotoRefused, PhotoUri
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import verdict_pb2
 
-from tests.running import details, failure, gate, portrait
+from tests.cloud import KEY, PORTRAIT, R, close_after_the_request, cloud, large_jpeg, server_tls
+from tests.running import details, failure, gate
 from tests.upstream import EXAMPLES, SECRET_ID, SECRET_KEY, Received, Upstream, answer, answering, error, upstream
-
-PORTRAIT = portrait()
-KEY = Credential(SECRET_ID, SECRET_KEY)
-R = ErrorReason
-
-
-def large_jpeg(size: int = MAX_BYTES) -> bytes:
-    """A sound JPEG of an exact size: trailing bytes are ignored."""
-    return PORTRAIT + b"\x00" * (size - len(PORTRAIT))
-
-
-@pytest.fixture
-async def endpoint() -> AsyncIterator[Upstream]:
-    async with upstream() as listening:
-        yield listening
-
-
-@asynccontextmanager
-async def cloud(endpoint: Upstream, http: HttpOptions | None = None, **options: Any) -> AsyncIterator[TencentCloudDetector]:
-    detector = TencentCloudDetector(lambda: KEY, CloudOptions(endpoint=endpoint.url, **options), HttpClient(http))
-    try:
-        yield detector
-    finally:
-        await detector.aclose()
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-def server_tls(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    return context
-
 
 # -- the contract ----------------------------------------------------------------------------------------------------
 
@@ -207,10 +169,6 @@ async def reset_within_the_answer(_: Received, writer: asyncio.StreamWriter) -> 
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n" + EXAMPLES[2][:100])
     await writer.drain()
     writer.transport.abort()
-
-
-async def close_after_the_request(_: Received, writer: asyncio.StreamWriter) -> None:
-    writer.close()
 
 
 async def not_http(_: Received, writer: asyncio.StreamWriter) -> None:
@@ -381,192 +339,3 @@ async def test_a_proxy_that_never_answers_is_given_up_on() -> None:
         assert (caught.value.reason, caught.value.retry) == (R.UPSTREAM_NETWORK, Retry.YES)
         assert mute.received[0].line == "CONNECT vendor.example:443 HTTP/1.1"
         hang.set()
-
-
-# -- the pool --------------------------------------------------------------------------------------------------------
-
-
-async def test_a_connection_that_died_idle_is_replaced_without_a_second_paid_call(endpoint: Upstream) -> None:
-    """The vendor closes idle connections; the next call opens one and is sent once."""
-    async with cloud(endpoint) as detector:
-        for _ in range(3):
-            await detector.detect(PhotoBytes(PORTRAIT), DetectOptions())
-            for writer in list(endpoint.open_writers):
-                writer.close()
-            async with asyncio.timeout(2):
-                while endpoint.open_writers:
-                    await asyncio.sleep(0.01)
-            await asyncio.sleep(0.05)
-    assert len(endpoint.received) == 3
-    assert endpoint.connections == 3
-
-
-async def test_a_connection_that_dies_as_it_is_used_again_is_replaced_and_each_request_counted(endpoint: Upstream) -> None:
-    """The vendor closes right after each answer; the end may not be noticed before the next request leaves."""
-
-    async def closing(_: Received, writer: asyncio.StreamWriter) -> None:
-        await answer(writer, EXAMPLES[2])
-        writer.close()
-
-    endpoint.exchange = closing
-    paid: list[None] = []
-    detector = TencentCloudDetector(lambda: KEY, CloudOptions(endpoint=endpoint.url), on_paid_call=lambda: paid.append(None))
-    for _ in range(50):
-        assert isinstance(await detector.detect(PhotoBytes(PORTRAIT), DetectOptions()), Detection)
-    await detector.aclose()
-    # What the vendor has read of a connection that it then closed nobody knows: each request that left counts as paid.
-    assert len(endpoint.received) == 50
-    assert 50 <= len(paid) <= 100
-
-
-async def test_a_fresh_connection_that_dies_is_not_replaced(endpoint: Upstream) -> None:
-    """The request may have been processed: once is enough."""
-    endpoint.exchange = close_after_the_request
-    async with cloud(endpoint) as detector:
-        with pytest.raises(GateError):
-            await detector.detect(PhotoBytes(PORTRAIT), DetectOptions())
-    assert len(endpoint.received) == 1
-
-
-async def test_the_pool_is_as_large_as_configured(endpoint: Upstream) -> None:
-    """64 callers share 8 connections."""
-
-    async def slow(_: Received, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(0.01)
-        await answer(writer, EXAMPLES[2])
-
-    endpoint.exchange = slow
-    async with cloud(endpoint, HttpOptions(connections=8)) as detector:
-        await asyncio.gather(*(detector.detect(PhotoBytes(b"x"), DetectOptions()) for _ in range(64)))
-    assert endpoint.connections == 8
-
-
-async def test_cancelled_calls_give_their_slots_back(endpoint: Upstream) -> None:
-    """4 s of cancelled calls over 10 connections, then 10 of 10 probes are answered."""
-
-    async def slow(_: Received, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(0.05)
-        await answer(writer, EXAMPLES[2])
-
-    endpoint.exchange = slow
-    async with cloud(endpoint, HttpOptions(connections=10)) as detector:
-        loop = asyncio.get_running_loop()
-        end = loop.time() + 4
-
-        async def impatient(seconds: float) -> None:
-            while loop.time() < end:
-                try:
-                    async with asyncio.timeout(seconds):
-                        await detector.detect(PhotoBytes(PORTRAIT), DetectOptions())
-                except TimeoutError:
-                    pass
-
-        await asyncio.gather(*(impatient(0.005 + 0.004 * worker) for worker in range(20)))
-        endpoint.exchange = answering(EXAMPLES[2])
-        async with asyncio.timeout(5):
-            probes = await asyncio.gather(*(detector.detect(PhotoBytes(PORTRAIT), DetectOptions()) for _ in range(10)))
-    assert all(isinstance(probe, Detection) for probe in probes)
-
-
-async def test_64_concurrent_checks_open_at_most_64_connections_over_5000_calls(endpoint: Upstream) -> None:
-    """No churn: connections are kept and used again."""
-    async with cloud(endpoint, HttpOptions(connections=64)) as detector:
-        calls = iter(range(5000))
-
-        async def worker() -> None:
-            for _ in calls:
-                await detector.detect(PhotoBytes(b"x"), DetectOptions())
-
-        await asyncio.gather(*(worker() for _ in range(64)))
-    assert len(endpoint.received) == 5000
-    assert endpoint.connections <= 64
-
-
-async def test_large_photos_are_hashed_off_the_event_loop(endpoint: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small ones are not worth a thread."""
-    import threading
-
-    from facequality.detectors.tencentcloud.protocol import RequestBody
-
-    hashed_on: list[int] = []
-    original = RequestBody.sha256
-
-    def sha256(body: RequestBody) -> str:
-        hashed_on.append(threading.get_ident())
-        return original(body)
-
-    monkeypatch.setattr(RequestBody, "sha256", sha256)
-    async with cloud(endpoint) as detector:
-        await detector.detect(PhotoBytes(b"small"), DetectOptions())
-        await detector.detect(PhotoBytes(large_jpeg()), DetectOptions())
-    assert hashed_on[0] == threading.get_ident()
-    assert hashed_on[1] != threading.get_ident()
-
-
-async def test_requests_go_through_a_configured_proxy(endpoint: Upstream) -> None:
-    """With its credentials; the environment's proxies are ignored."""
-    async with cloud(Upstream(url="http://vendor.example"), HttpOptions(proxy=endpoint.url.replace("//", "//u:p@"))) as detector:
-        await detector.detect(PhotoBytes(PORTRAIT), DetectOptions())
-    (request,) = endpoint.received
-    assert request.line == "POST http://vendor.example/ HTTP/1.1"
-    assert request.headers["proxy-authorization"].startswith("Basic ")
-    assert request.headers["host"] == "vendor.example"
-    request.verify()
-
-
-@pytest.mark.parametrize(
-    "date", ["Fri, 31 Dec 9999 23:59:59 -2359", "Fri, 31 Dec 99999 23:59:59 GMT", "Mon, 01 Jan 2001 00:00:00 GMT", "no date"]
-)
-async def test_a_clock_that_cannot_be_the_vendors_is_not_believed(endpoint: Upstream, date: str) -> None:
-    """One bad answer must not spoil every signature after it."""
-
-    async def expired(_: Received, writer: asyncio.StreamWriter) -> None:
-        body = error("AuthFailure.SignatureExpire")
-        writer.write(f"HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
-        await writer.drain()
-
-    endpoint.exchange = expired
-    async with cloud(endpoint) as detector:
-        with pytest.raises(OperatorFault) as caught:
-            await detector.detect(PhotoBytes(PORTRAIT), DetectOptions())
-        assert caught.value.reason is R.UPSTREAM_CLOCK_SKEW
-        endpoint.exchange = answering(EXAMPLES[2])
-        assert isinstance(await detector.detect(PhotoBytes(PORTRAIT), DetectOptions()), Detection)
-        endpoint.received[-1].verify()
-
-
-# -- credentials -----------------------------------------------------------------------------------------------------
-
-
-def test_a_rotated_key_file_is_read_again(tmp_path: Path) -> None:
-    """Without a restart; white space is dropped; an emptied one is refused without its text."""
-    import os
-
-    secret_id, secret_key, token = (tmp_path / name for name in ("id", "key", "token"))
-    for path, text in ((secret_id, "id-1\n"), (secret_key, " key-1 "), (token, "token-1")):
-        path.write_text(text)
-    source = FileCredentials(secret_id, secret_key, token)
-    assert source() == Credential("id-1", "key-1", "token-1")
-    assert source() is source()
-    secret_key.write_text("key-2")
-    os.utime(secret_key, ns=(1, 1))
-    assert source() == Credential("id-1", "key-2", "token-1")
-    copied = tmp_path / "copied"
-    copied.write_text("key-3")
-    os.utime(copied, ns=(1, 1))
-    copied.replace(secret_key)
-    assert source() == Credential("id-1", "key-3", "token-1"), "a copy that kept its time"
-    secret_key.write_text("")
-    os.utime(secret_key, ns=(2, 2))
-    with pytest.raises(OperatorFault, match=r"TENCENTCLOUD_SECRET_KEY .* is empty"):
-        source()
-    secret_key.unlink()
-    with pytest.raises(OperatorFault, match="cannot be read"):
-        source()
-
-
-async def test_a_photo_refused_by_the_vendor_is_no_error(endpoint: Upstream) -> None:
-    """The port gives a value."""
-    endpoint.exchange = answering(error("FailedOperation.ImageSizeExceed"))
-    async with cloud(endpoint) as detector:
-        assert isinstance(await detector.detect(PhotoBytes(PORTRAIT), DetectOptions()), PhotoRefused)

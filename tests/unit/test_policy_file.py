@@ -2,170 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
-from facequality.evaluation import evaluate
 from facequality.measure import FACE_MEASURES, Bound
-from facequality.model import Judgement, Measure, Reason, Verdict
-from facequality.policy import PRESETS, FaceRule, Policy, PolicySet, built_in
-from facequality.policy_document import Effect, differences, document, json_schema
+from facequality.model import Measure, Reason
+from facequality.policy import PRESETS, FaceRule
+from facequality.policy_document import document, json_schema
 from facequality.policy_file import PolicyFileError, load
 from facequality.yaml_tree import MAX_BYTES
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.detections import detections, policies
+from tests.policy_mistakes import BROKEN, MISTAKES, NOW, WORKED, loaded
 
-BROKEN = Path(__file__).parent.parent / "data" / "policies"
-WORKED = Path(__file__).parent.parent.parent / "deploy" / "policies"
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 STRICT_ENROLL = "policies: {gate: {extends: enroll}}"
-MEASURES_LIST = "; measures: " + ", ".join(FACE_MEASURES)
-
-# What follows the file's name: line, path, and what would be right.
-MISTAKES = {
-    "a_list": [
-        "1: must be a mapping with the keys policies and default",
-    ],
-    "advisory_not_a_list": [
-        "2: policies.kiosk.advisory: must be a list of measures",
-    ],
-    "advisory_unknown": [
-        "2: policies.kiosk.advisory.0: there is no measure 'scores'; did you mean score?",
-    ],
-    "advisory_without_bound": [
-        "2: policies.kiosk.advisory.0: yaw has no bound to be advisory",
-    ],
-    "alias": [
-        "2: anchors and aliases are not taken; write the values out, or use extends",
-    ],
-    "bound_a_number": [
-        "4: policies.kiosk.bounds.sharpness: must be a mapping with min, max or both, or null to drop the bound",
-    ],
-    "bound_empty": [
-        "4: policies.kiosk.bounds.sharpness: needs min, max or both, or null to drop the bound",
-    ],
-    "default_a_number": [
-        "1: default: must be a text of 1 to 200 characters",
-    ],
-    "default_missing": [
-        " default: is missing; name one of kiosk, desk",
-    ],
-    "default_unknown": [
-        "1: default: there is no policy 'kiosks' in the files; did you mean kiosk?",
-    ],
-    "description_too_long": [
-        "2: policies.kiosk.description: must be a text of 1 to 200 characters",
-    ],
-    "duplicate_key": [
-        "3: policies.kiosk: stands twice; the first is in line 2",
-    ],
-    "empty": [
-        " is empty",
-    ],
-    "extends_itself": [
-        "4: policies.door.extends: extends itself: kiosk -> desk -> door -> kiosk",
-    ],
-    "extends_unknown": [
-        "2: policies.kiosk.extends: there is no policy 'enrol'; did you mean enroll?; there are kiosk, loose, normal, enroll, strict",
-    ],
-    "faces_missing": [
-        "2: policies.kiosk: needs faces (largest, dominant or exactly_one) or extends",
-    ],
-    "faces_unknown": [
-        "4: policies.kiosk.faces: must be largest, dominant or exactly_one; did you mean exactly_one?",
-    ],
-    "guidance_unknown_language": [
-        "2: policies.kiosk.guidance.TOO_DARK.de: is not a key here; keys: en, zh-Hans",
-    ],
-    "guidance_unknown_reason": [
-        "2: policies.kiosk.guidance.TO_DARK: there is no reason 'TO_DARK'; did you mean TOO_DARK?",
-    ],
-    "many_mistakes": [
-        "1: default: there is no policy 'kiosks' in the files; did you mean kiosk?",
-        "4: policies.kiosk.extends: there is no policy 'enrol'; did you mean enroll?; there are kiosk, loose, normal, enroll, strict",
-        "5: policies.kiosk.faces: must be largest, dominant or exactly_one",
-        "7: policies.kiosk.bounds.sharpnes: there is no measure 'sharpnes'; did you mean sharpness?" + MEASURES_LIST,
-        "8: policies.kiosk.bounds.brightness: min 80 is over max 20",
-        "9: policies.kiosk.advisory.0: there is no measure 'scor'; did you mean score?",
-    ],
-    "min_over_inherited_max": [
-        "4: policies.kiosk.bounds.brightness: min 71 is over max 70, one of them inherited",
-    ],
-    "min_over_max": [
-        "4: policies.kiosk.bounds.brightness: min 60 is over max 40",
-    ],
-    "name_malformed": [
-        "2: policies.Kiosk 1: a name is 1 to 63 of a-z, 0-9, - and _, and begins with a letter",
-    ],
-    "no_policies": [
-        "1: policies: is missing; it maps names to policies",
-        "1: default: there is no policy 'kiosk' in the files",
-    ],
-    "not_utf8": [
-        " is not UTF-8 text",
-    ],
-    "not_yaml": [
-        "2: is not YAML: expected ',' or '}', but got '<stream end>'",
-    ],
-    "out_of_range": [
-        "4: policies.kiosk.bounds.sharpness.min: 101 is outside 0 to 100",
-        "4: policies.kiosk.bounds.yaw.min: -91 is outside -90 to 90",
-    ],
-    "policies_a_list": [
-        "1: policies: must be a mapping of names to policies",
-    ],
-    "policies_empty": [
-        "1: policies: holds no policy",
-    ],
-    "shadow_itself": [
-        "2: policies.kiosk.shadow: a policy cannot shadow itself",
-    ],
-    "shadow_unknown": [
-        "2: policies.kiosk.shadow: there is no policy 'strict' in the files; to try a built-in, extend it",
-    ],
-    "side_a_sexagesimal": [
-        "4: policies.kiosk.bounds.sharpness.min: must be a number from 0 to 100, not '1:30'",
-    ],
-    "side_a_text": [
-        "4: policies.kiosk.bounds.sharpness.min: must be a number from 0 to 100, not 'high'",
-    ],
-    "side_not_taken": [
-        "4: policies.kiosk.bounds.score.max: score takes no max",
-    ],
-    "tag": [
-        "2: tags are not taken",
-    ],
-    "too_deep": [
-        "1: is nested more than 12 deep",
-    ],
-    "two_documents": [
-        "2: holds more than one document",
-    ],
-    "unknown_measure": [
-        "5: policies.kiosk.bounds.sharpnes: there is no measure 'sharpnes'; did you mean sharpness?" + MEASURES_LIST,
-    ],
-    "unknown_policy_key": [
-        "4: policies.kiosk.bound: is not a key here; did you mean bounds?; keys: description, extends, faces, bounds, advisory, shadow, guidance",
-    ],
-    "unknown_side": [
-        "5: policies.kiosk.bounds.sharpness.minimum: is not a key here; did you mean min?; keys: min, max",
-    ],
-    "unknown_top_key": [
-        "1: policy: is not a key here; did you mean policies?; keys: default, policies",
-    ],
-}
-
-
-def loaded(tmp_path: Path, text: str, default: str = "") -> PolicySet:
-    file = tmp_path / "policies.yaml"
-    file.write_text(text, encoding="utf-8")
-    return load(file, NOW, default)
 
 
 @pytest.mark.parametrize("name", MISTAKES)
@@ -410,65 +264,3 @@ def test_the_worked_policies_load_and_fit_the_schema(file: Path) -> None:
 def test_there_are_three_worked_policies() -> None:
     """A kiosk, a phone, a bulk import."""
     assert len(list(WORKED.glob("*.yaml"))) == 3
-
-
-def written(served: PolicySet, tmp_path: Path) -> PolicySet:
-    text = yaml.safe_dump(document(served, list(served.policies)), allow_unicode=True, sort_keys=False)
-    return loaded(tmp_path, text)
-
-
-@pytest.mark.parametrize("file", [None, *sorted(WORKED.glob("*.yaml"))], ids=lambda file: file.stem if file else "built-in")
-def test_what_is_shown_loads_back_to_the_same_revisions(file: Path | None, tmp_path: Path) -> None:
-    """Resolving is idempotent."""
-    served = load(file, NOW) if file else built_in(NOW)
-    again = written(served, tmp_path)
-    assert {name: policy.revision for name, policy in again.policies.items()} == {
-        name: policy.revision for name, policy in served.policies.items()
-    }
-    assert again.default == served.default
-    assert document(again, list(again.policies)) == document(served, list(served.policies))
-
-
-@given(policies())
-def test_any_policy_loads_back_to_the_same_revision(policy: Policy) -> None:
-    """Also fractions, advisory bounds and empty ones."""
-    import tempfile
-
-    served = PolicySet({policy.name: policy}, policy.name, "drawn", NOW)
-    with tempfile.TemporaryDirectory() as folder:
-        assert written(served, Path(folder)).get("").revision == policy.revision
-
-
-# -- differences -----------------------------------------------------------------------------------------------------
-
-
-def test_a_difference_says_what_it_tightens_and_loosens() -> None:
-    """From enroll to strict everything tightens; back, everything loosens."""
-    there = list(differences(PRESETS["enroll"], PRESETS["strict"]))
-    assert {change.effect for change in there} == {Effect.TIGHTENS}
-    assert ("brightness max", "70", "65") in [(change.what, change.before, change.after) for change in there]
-    back = list(differences(PRESETS["strict"], PRESETS["enroll"]))
-    assert {change.effect for change in back} == {Effect.LOOSENS}
-    assert list(differences(PRESETS["enroll"], PRESETS["enroll"])) == []
-
-
-def test_making_a_bound_advisory_loosens_it() -> None:
-    """And an advisory bound of its own changes nothing that is accepted."""
-    bound = {Measure.SCORE: Bound(70)}
-    blocking = Policy("p", bound, FaceRule.LARGEST)
-    advisory = Policy("p", bound, FaceRule.LARGEST, advisory=frozenset({Measure.SCORE}))
-    nothing = Policy("p", {}, FaceRule.LARGEST)
-    assert [change.effect for change in differences(blocking, advisory)] == [Effect.LOOSENS]
-    assert [change.effect for change in differences(advisory, blocking)] == [Effect.TIGHTENS]
-    assert [change.effect for change in differences(nothing, advisory)] == [Effect.REPORTS]
-
-
-@given(policies(), policies(), detections)
-def test_a_difference_that_only_tightens_never_accepts_more(before: Policy, after: Policy, detection: Any) -> None:
-    """What diff promises, evaluation keeps."""
-    effects = {change.effect for change in differences(before, after)}
-    was, becomes = (Judgement.of(evaluate(policy, detection).findings).verdict for policy in (before, after))
-    if Effect.LOOSENS not in effects and was is Verdict.REJECTED:
-        assert becomes is Verdict.REJECTED
-    if Effect.TIGHTENS not in effects and was is Verdict.ACCEPTED:
-        assert becomes is Verdict.ACCEPTED

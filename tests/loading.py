@@ -1,0 +1,48 @@
+"""Many distinct calls, and what a gate says of them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from pathlib import Path
+from typing import Any
+
+from facequality.app import App
+from facequality.metrics import Metrics
+from facequality.settings import Settings
+from facequality.v1 import face_quality_service_pb2 as pb
+from prometheus_client import CollectorRegistry
+
+from tests import photos
+from tests.detectors import FakeDetector
+
+HANDLED = "grpc_server_handled_total"
+CHECK = {"grpc_type": "unary", "grpc_service": "facequality.v1.FaceQualityService", "grpc_method": "CheckFaceQuality"}
+PHOTO = photos.encode(photos.cat().resize((128, 128)), "JPEG")
+
+
+def distinct(number: int, size: int = 0) -> pb.CheckFaceQualityRequest:
+    """A photo like no other; bytes behind a JPEG's end are nobody's business."""
+    return pb.CheckFaceQualityRequest(image=PHOTO + number.to_bytes(8, "big") + bytes(size), policy="loose")
+
+
+def local(**more: Any) -> tuple[App, FakeDetector]:
+    detector = FakeDetector()
+    settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", **more)
+    return App(settings, detector, metrics=Metrics(CollectorRegistry())), detector
+
+
+def sample(app: App, name: str, **labels: str) -> float:
+    return app.metrics.registry.get_sample_value(name, labels) or 0
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def resident() -> int:
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")

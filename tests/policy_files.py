@@ -1,0 +1,46 @@
+"""A gate that serves a file, and files that change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from facequality.app import App
+from facequality.metrics import Metrics
+from facequality.settings import Settings
+from prometheus_client import CollectorRegistry
+
+from tests import photos
+from tests.detectors import FakeDetector
+from tests.running import Fake, running
+
+PHOTO = photos.encode(photos.cat(), "JPEG")
+STRICT = "policies: {gate: {extends: enroll}}"
+LOOSE = "policies: {gate: {extends: loose, description: other}}"
+BROKEN = "policies: {gate: {extends: loose, bounds: {sharpnes: {min: 1}}}}"
+
+
+@asynccontextmanager
+async def gate(path: Path, default: str = "") -> AsyncIterator[Fake]:
+    """A gate with a fake detector that serves a policy file or directory."""
+    settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", policy_file=path, default_policy=default)
+    detector = FakeDetector()
+    app = App(settings, detector, metrics=Metrics(CollectorRegistry()))
+    async with running(app) as (channel, _):
+        yield Fake(app, detector, channel)
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a file as careful writers do: whole or not at all."""
+    scratch = path.with_suffix(".part")
+    scratch.write_text(text, encoding="utf-8")
+    scratch.rename(path)
+
+
+async def until(condition: Any, seconds: float = 10) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)

@@ -1,0 +1,78 @@
+"""Policies as documents, and what differs between two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from facequality.evaluation import evaluate
+from facequality.measure import Bound
+from facequality.model import Judgement, Measure, Verdict
+from facequality.policy import PRESETS, FaceRule, Policy, PolicySet, built_in
+from facequality.policy_document import Effect, differences, document
+from facequality.policy_file import load
+from hypothesis import given
+
+from tests.detections import detections, policies
+from tests.policy_mistakes import NOW, WORKED, loaded
+
+
+def written(served: PolicySet, tmp_path: Path) -> PolicySet:
+    text = yaml.safe_dump(document(served, list(served.policies)), allow_unicode=True, sort_keys=False)
+    return loaded(tmp_path, text)
+
+
+@pytest.mark.parametrize("file", [None, *sorted(WORKED.glob("*.yaml"))], ids=lambda file: file.stem if file else "built-in")
+def test_what_is_shown_loads_back_to_the_same_revisions(file: Path | None, tmp_path: Path) -> None:
+    """Resolving is idempotent."""
+    served = load(file, NOW) if file else built_in(NOW)
+    again = written(served, tmp_path)
+    assert {name: policy.revision for name, policy in again.policies.items()} == {
+        name: policy.revision for name, policy in served.policies.items()
+    }
+    assert again.default == served.default
+    assert document(again, list(again.policies)) == document(served, list(served.policies))
+
+
+@given(policies())
+def test_any_policy_loads_back_to_the_same_revision(policy: Policy) -> None:
+    """Also fractions, advisory bounds and empty ones."""
+    import tempfile
+
+    served = PolicySet({policy.name: policy}, policy.name, "drawn", NOW)
+    with tempfile.TemporaryDirectory() as folder:
+        assert written(served, Path(folder)).get("").revision == policy.revision
+
+
+def test_a_difference_says_what_it_tightens_and_loosens() -> None:
+    """From enroll to strict everything tightens; back, everything loosens."""
+    there = list(differences(PRESETS["enroll"], PRESETS["strict"]))
+    assert {change.effect for change in there} == {Effect.TIGHTENS}
+    assert ("brightness max", "70", "65") in [(change.what, change.before, change.after) for change in there]
+    back = list(differences(PRESETS["strict"], PRESETS["enroll"]))
+    assert {change.effect for change in back} == {Effect.LOOSENS}
+    assert list(differences(PRESETS["enroll"], PRESETS["enroll"])) == []
+
+
+def test_making_a_bound_advisory_loosens_it() -> None:
+    """And an advisory bound of its own changes nothing that is accepted."""
+    bound = {Measure.SCORE: Bound(70)}
+    blocking = Policy("p", bound, FaceRule.LARGEST)
+    advisory = Policy("p", bound, FaceRule.LARGEST, advisory=frozenset({Measure.SCORE}))
+    nothing = Policy("p", {}, FaceRule.LARGEST)
+    assert [change.effect for change in differences(blocking, advisory)] == [Effect.LOOSENS]
+    assert [change.effect for change in differences(advisory, blocking)] == [Effect.TIGHTENS]
+    assert [change.effect for change in differences(nothing, advisory)] == [Effect.REPORTS]
+
+
+@given(policies(), policies(), detections)
+def test_a_difference_that_only_tightens_never_accepts_more(before: Policy, after: Policy, detection: Any) -> None:
+    """What diff promises, evaluation keeps."""
+    effects = {change.effect for change in differences(before, after)}
+    was, becomes = (Judgement.of(evaluate(policy, detection).findings).verdict for policy in (before, after))
+    if Effect.LOOSENS not in effects and was is Verdict.REJECTED:
+        assert becomes is Verdict.REJECTED
+    if Effect.TIGHTENS not in effects and was is Verdict.ACCEPTED:
+        assert becomes is Verdict.ACCEPTED
