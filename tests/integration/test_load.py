@@ -1,4 +1,4 @@
-"""Many calls: the queue, the bytes in flight, shared calls, ageing connections, replicas that stop."""
+"""Many calls: the queue, the bytes in flight, shared calls, ageing connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policy files while the gate runs: reload, shadow, guidance, the command line."""
+"""Policy files while the gate runs: reload, shadow, guidance."""
 
 from __future__ import annotations
 
