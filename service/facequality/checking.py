@@ -117,7 +117,7 @@ def _search(folder: Path) -> Iterator[tuple[Path, str]]:
     for place, _, names in os.walk(folder, onerror=closed.append):
         files = (Path(place, name) for name in names)
         yield from ((file, "") for file in files if file.suffix.lower() in PHOTO_SUFFIXES and file.is_file())
-    yield from ((Path(error.filename), f"the folder cannot be read: {error.strerror}") for error in closed)
+    yield from ((Path(error.filename or folder), f"the folder cannot be read: {error.strerror}") for error in closed)
 
 
 def _info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:

@@ -1,16 +1,17 @@
-"""Where Prometheus reads the metrics: prometheus_client's server, which would wait for ever for who connects and says nothing."""
+"""Where Prometheus reads the metrics: prometheus_client's server, which would wait for ever for who never ends a request."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 
 from prometheus_client import CollectorRegistry, start_http_server
 
-PAUSE_SECONDS = 10.0
-"""Longest pause within a request: each one holds a thread."""
+REQUEST_SECONDS = 10.0
+"""Longest request, from connecting to the last byte of its answer: each one holds a thread."""
 
 
 def serve_metrics(host: str, port: int, registry: CollectorRegistry) -> tuple[int, Callable[[], None]]:
@@ -34,10 +35,16 @@ def serve_metrics(host: str, port: int, registry: CollectorRegistry) -> tuple[in
 
 def _impatient(handler: Any) -> Any:
     class Handler(handler):  # type: ignore[misc] # whichever class the library has
-        timeout = PAUSE_SECONDS
-
         def handle(self) -> None:
-            with contextlib.suppress(TimeoutError):
+            end = threading.Timer(REQUEST_SECONDS, self._cut)
+            end.start()
+            try:
                 super().handle()
+            finally:
+                end.cancel()
+
+        def _cut(self) -> None:
+            with contextlib.suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RDWR)
 
     return Handler

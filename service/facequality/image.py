@@ -59,11 +59,14 @@ class Inspection:
 
 MAX_HEADER_READS = 400
 """A header of a real photo takes under 300 reads; a hostile one can hold a million pieces, each costly to look at."""
-INFLATED_PIECE_READS = 25
-"""What a compressed piece of a PNG's header counts as: Pillow inflates each to as much as 1 MB, which takes it 2 ms."""
+MAX_INFLATED = 8
+"""A PNG has one colour profile and few compressed texts; Pillow inflates each to as much as 1 MB, which takes it 2 ms."""
+MAX_EXIF_BYTES = 65_536
+"""Exif was made to fit into one of a JPEG's segments."""
 
 _INFLATED = (b"iCCP", b"zTXt", b"iTXt")
 _EXIF = b"Exif\x00\x00"
+_CHUNK_HEAD = 8
 
 _LONGEST_SIGNATURE = 8
 _READERS: tuple[tuple[bytes, Format, Callable[[IO[bytes]], ImageFile]], ...] = (
@@ -95,29 +98,47 @@ class PhotoFile:
     Of Exif, which a JPEG holds in one block of 64 KB at most, further blocks are hidden: Pillow would join them, and parse all.
     """
 
-    def __init__(self, data: bytes | memoryview, *, exif_blocks: int, reads: float = math.inf) -> None:
-        """Show ``exif_blocks`` of Exif at most; fail after so many ``reads``."""
+    def __init__(
+        self,
+        data: bytes | memoryview,
+        *,
+        exif_blocks: int,
+        reads: float = math.inf,
+        proceed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Show ``exif_blocks`` of Exif at most; fail after so many ``reads``. ``proceed`` is called at each, and may raise."""
         self._data = data
         self._position = 0
         self._exif_blocks = exif_blocks
         self._reads = reads
+        self._inflated = MAX_INFLATED
+        self._proceed = proceed
 
     def read(self, size: int = -1, /) -> bytes:
         """Read on.
 
         Raises:
-            OSError: the photo is in too many pieces.
+            OSError: the photo is in too many pieces, or one is larger than there is reason for.
         """
+        self._proceed()
         start = self._position
         self._position = start + size if size >= 0 else len(self._data)
         piece = bytes(self._data[start : self._position])
-        self._reads -= INFLATED_PIECE_READS if piece[4:8] in _INFLATED else 1
-        if self._reads < 0:
+        self._reads -= 1
+        if size == _CHUNK_HEAD:
+            self._meet(piece)
+        if self._reads < 0 or self._inflated < 0:
             raise OSError("the photo is in too many pieces")
         if piece.startswith(_EXIF):
             self._exif_blocks -= 1
             return piece if self._exif_blocks >= 0 else bytes(len(piece))
         return piece
+
+    def _meet(self, head: bytes) -> None:
+        """Look at what may be the head of a PNG's chunk: its length and its kind."""
+        self._inflated -= head[4:] in _INFLATED
+        if head[4:] == b"eXIf" and int.from_bytes(head[:4], "big") > MAX_EXIF_BYTES:
+            raise OSError("more Exif than there can be")
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """Go somewhere else."""

@@ -11,6 +11,7 @@ import logging
 import os
 import select
 import sys
+import time
 import warnings
 from contextvars import ContextVar
 from pathlib import Path
@@ -53,21 +54,24 @@ class Sink:
         if self._is_torn:
             # What is left of a lost line must not spoil this one.
             line = b"\n" + line
+        end = time.monotonic() + self._patience / 1000
         for start in range(0, len(line), select.PIPE_BUF):
             # A pipe that has room has it for so much.
-            if not self._write(line[start : start + select.PIPE_BUF]):
+            piece = line[start : start + select.PIPE_BUF]
+            written = self._write(piece, max(0.0, 1000 * (end - time.monotonic())))
+            if written < len(piece):
                 self.lost += 1
-                self._is_torn = self._is_torn or start > 0
+                self._is_torn = self._is_torn or start + written > 0
                 return 0
         self._is_torn = False
         return len(line)
 
-    def _write(self, piece: bytes) -> bool:
-        has_room = bool(self._room.poll(self._patience))
+    def _write(self, piece: bytes, patience: float) -> int:
+        has_room = bool(self._room.poll(patience))
         self._patience = STALL_MILLISECONDS if has_room else 0
         with contextlib.suppress(OSError):
-            return has_room and self._file.write(piece) == len(piece)
-        return False
+            return self._file.write(piece) if has_room else 0
+        return 0
 
     def flush(self) -> None:
         """Nothing is held back."""

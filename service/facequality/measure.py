@@ -167,6 +167,6 @@ def refusal(reason: Reason) -> Finding:
     spec = MEASURES[measure]
     if spec.is_flag and reason is spec.high:
         return Finding(measure, 1.0, None, 0.0, FindingStatus.FAIL, reason=reason)
-    if spec.is_flag or reason is Reason.NO_FACE:
+    if spec.is_flag:
         return Finding(measure, 0.0, 1.0, None, FindingStatus.FAIL, reason=reason)
     return Finding(measure, None, None, None, FindingStatus.FAIL, reason=reason)

@@ -13,7 +13,7 @@ from facequality.admission import Admission, AdmissionLimits
 from facequality.detector import Detector
 from facequality.detectors.download import DownloadingDetector
 from facequality.detectors.rate import ConcurrencyLimitedDetector, RateLimitedDetector
-from facequality.detectors.resilience import BreakingDetector, RetryingDetector
+from facequality.detectors.resilience import FAIR_SECONDS, BreakingDetector, RetryingDetector
 from facequality.detectors.sharing import Answer, Fingerprint, Key, SharingDetector
 from facequality.detectors.tencentcloud import client as cloud_client
 from facequality.detectors.tencentcloud.client import CloudOptions, TencentCloudDetector
@@ -120,7 +120,9 @@ def _cloud(settings: Settings, metrics: Metrics) -> Detector:
     metrics.serve_quota(settings.tencentcloud_qps)
     on_refused = functools.partial(metrics.observe_shed, "connections")
     limited = ConcurrencyLimitedDetector(within_quota, settings.tencentcloud_connections, on_refused=on_refused)
-    breaking = BreakingDetector(limited, on_state=functools.partial(metrics.observe_breaker, info))
+    # Where nobody has a second, the vendor has what everybody has.
+    fair = min(FAIR_SECONDS, 0.8 * settings.deadline_seconds)
+    breaking = BreakingDetector(limited, fair_seconds=fair, on_state=functools.partial(metrics.observe_breaker, info))
     retrying = RetryingDetector(breaking, on_retry=functools.partial(metrics.observe_retry, info))
     return _sharing(retrying, settings, metrics, client.fingerprint)
 

@@ -42,12 +42,12 @@ def add_verdict(table: Table, photo: str, response: pb.CheckFaceQualityResponse)
     table.add_row(Text(_printable(photo)), verdict, reasons, "\n".join(_finding(finding) for finding in failing))
     calibrated = "" if response.detector.cloud_calibrated else ", whose scores are not the cloud's"
     policy = f"{response.policy} (revision {response.policy_revision})"
-    table.caption = f"policy {policy}; detector {response.detector.name}{calibrated}"
+    table.caption = Text(_printable(f"policy {policy}; detector {response.detector.name}{calibrated}"))
 
 
 def add_error(table: Table, photo: str, code: str, reason: str, message: str) -> None:
     """Add a photo that could not be judged."""
-    table.add_row(Text(_printable(photo)), Text("error", "yellow"), reason or code, Text(_printable(message)))
+    table.add_row(Text(_printable(photo)), Text("error", "yellow"), Text(_printable(reason or code)), Text(_printable(message)))
 
 
 def show_policies(console: Console, policies: PolicySet, names: list[str]) -> None:

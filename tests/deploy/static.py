@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 
+import yaml
+
 from tests.deploy.tools import DEPLOY, OVERLAYS, ROOT, WORK, Failed, run, say, tool
 
 SERVER_VERSIONS = ("1.29", "1.33", "1.37")
@@ -26,6 +28,7 @@ def manifests() -> None:
     text = run("kubectl", "kustomize", with_components)
     if "ServiceMonitor" not in text or "facequality_in_flight_calls" not in text:
         raise Failed("the components are not in what is rendered with them")
+    _hold_the_network_policy()
     for version in SERVER_VERSIONS:
         for path in rendered:
             run(tool("kubernetes-validate"), "--strict", "-k", version, path)
@@ -35,6 +38,20 @@ def manifests() -> None:
     arguments = ["--compact", "--quiet", "--skip-download", "--skip-check", skipped]
     output = run(tool("checkov"), "-f", *rendered, DEPLOY / "Dockerfile", *arguments)
     say("  checkov: " + "; ".join(re.findall(r"Passed checks: .*", output)))
+
+
+def _hold_the_network_policy() -> None:
+    """No tool knows whom we mean: callers of any namespace come in, and only the cluster's own DNS is asked."""
+    text = (DEPLOY / "kubernetes" / "base" / "network-policy.yaml").read_text(encoding="utf-8")
+    (policy,) = (each for each in yaml.safe_load_all(text) if each["kind"] == "NetworkPolicy")
+    anywhere: dict[str, object] = {}
+    callers = policy["spec"]["ingress"][0]["from"]
+    if {"namespaceSelector": anywhere, "podSelector": {"matchLabels": {"face-quality-gate/caller": "true"}}} not in callers:
+        raise Failed("the network policy keeps callers of other namespaces out")
+    system = {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}
+    dns = [to for rule in policy["spec"]["egress"] for to in rule.get("to", []) if "kube-dns" in str(to)]
+    if [to["namespaceSelector"] for to in dns] != [system]:
+        raise Failed("any pod that calls itself DNS is asked")
 
 
 def lint() -> None:

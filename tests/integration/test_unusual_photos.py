@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import struct
 import threading
@@ -188,6 +189,16 @@ async def test_a_face_that_is_upside_down_is_none(engine_detector: EmbeddedDetec
     assert abs(answer.faces[0].attributes.roll or 0) > 160
 
 
+async def test_a_face_that_is_upside_down_still_counts(engine_detector: EmbeddedDetector) -> None:
+    """Beside one that is not: whoever stands on his head is somebody else."""
+    portrait = photos.portrait()
+    both = Image.new("RGB", (2 * portrait.width, portrait.height), "white")
+    both.paste(portrait.rotate(180), (0, 0))
+    both.paste(portrait.resize((int(portrait.width * 0.85), int(portrait.height * 0.85))), (portrait.width, 0))
+    result = await check(engine_detector, photos.encode(both, "JPEG", quality=95))
+    assert R.MULTIPLE_FACES in result.judgement.reasons
+
+
 async def test_what_nobody_waits_for_any_longer_is_left_off() -> None:
     """A photo of a hundred faces takes seconds: whoever sends one and goes away must not hold up the next caller for so long."""
     detector = EmbeddedDetector(workers=1)
@@ -202,11 +213,18 @@ async def test_what_nobody_waits_for_any_longer_is_left_off() -> None:
                 time.sleep(0.01)
 
     detector._engines.put_nowait(cast("Engine", Endless()))
+    logged: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: logged.append(what))
     call = asyncio.create_task(detector.detect(PhotoBytes(photos.encode(photos.cat(), "JPEG")), DetectOptions()))
     await asyncio.to_thread(begun.wait, 10)
     call.cancel()
     async with asyncio.timeout(10):
         assert isinstance(await detector._engines.get(), Endless)
+    del call
+    await asyncio.sleep(0.05)
+    gc.collect()
+    asyncio.get_running_loop().set_exception_handler(None)
+    assert logged == []
     detector._engines.put_nowait(engine)
     assert isinstance(await detector.detect(PhotoBytes(photos.encode(photos.cat(), "JPEG")), DetectOptions()), Detection)
     await detector.aclose()
@@ -267,3 +285,44 @@ def test_ten_thousand_mutated_photos_decode_or_do_not() -> None:
         cut = seeded.randint(0, len(photo)) if seeded.random() < 0.2 else len(photo)
         image = decode(bytes(photo[:cut]))
         assert image is None or (image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3)
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [chunk(b"iCCP", b"x\x00\x00" + zlib.compress(b"\x00" * 1_000_000)) * 500, chunk(b"eXIf", b"II*\x00" + bytes(3_000_000))],
+    ids=["colour profiles", "Exif"],
+)
+def test_metadata_behind_the_pixels_is_bounded_too(behind: bytes) -> None:
+    """Pillow reads it after the last of them: seconds, where the photo takes milliseconds."""
+    photo = photos.encode(photos.cat().resize((64, 64)))
+    assert decode(photo) is not None
+    assert decode(photo[:-12] + behind + photo[-12:]) is None
+
+
+def test_decoding_ends_where_it_is_told_to() -> None:
+    """At the next piece of the photo."""
+    calls = 0
+
+    def proceed() -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 3:
+            raise RuntimeError
+
+    assert decode(photos.encode(photos.portrait()), proceed) is None
+    assert calls == 4
+
+
+def test_a_bitmaps_fourth_byte_is_no_transparency() -> None:
+    """Many writers leave it at 0."""
+    header = struct.pack("<IiiHHIIiiIIIIII", 124, 64, 64, 1, 32, 3, 64 * 64 * 4, 0, 0, 0, 0, 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = header.ljust(124, b"\x00")
+    pixels = bytes((10, 20, 30, 0)) * 64 * 64
+    photo = b"BM" + struct.pack("<IHHI", 14 + len(header) + len(pixels), 0, 0, 14 + len(header)) + header + pixels
+    image = decode(photo)
+    assert image is not None
+    assert image[0, 0].tolist() == [10, 20, 30]

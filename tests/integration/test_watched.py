@@ -138,24 +138,58 @@ async def test_infrastructure_takes_small_messages_soon(served: Served, monkeypa
     assert (await failure(mute)).code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-async def test_infrastructures_calls_are_bounded(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Far above what clients' watches come to; a place that is free again is given again."""
-    monkeypatch.setattr(infrastructure, "MAX_CALLS", 2)
+async def test_a_clients_watches_are_bounded_and_checks_are_not(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One connection cannot take the others' place; one that is free again is given again."""
+    monkeypatch.setattr(infrastructure, "MAX_WATCHES_PER_CONNECTION", 2)
     stub: Any = health_pb2_grpc.HealthStub(served.channel)
-    watches = [stub.Watch(health_pb2.HealthCheckRequest(service="")) for _ in range(2)]
+    request = health_pb2.HealthCheckRequest(service="")
+    watches = [stub.Watch(request) for _ in range(2)]
     for watch in watches:
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
-    error = await failure(stub.Check(health_pb2.HealthCheckRequest(service="")))
-    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (await failure(stub.Watch(request).read())).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (await stub.Check(request)).status == health_pb2.HealthCheckResponse.SERVING
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{served.grpc_port}", options=(("x", "y"),)) as channel:
+        other: Any = health_pb2_grpc.HealthStub(channel)
+        assert (await other.Watch(request).read()).status == health_pb2.HealthCheckResponse.SERVING
+        monkeypatch.setattr(infrastructure, "MAX_WATCHES", 3)
+        assert (await failure(other.Watch(request).read())).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     for watch in watches:
         watch.cancel()
     async with asyncio.timeout(10):
-        while True:
-            try:
-                await stub.Check(health_pb2.HealthCheckRequest(service=""))
-                break
-            except grpc.aio.AioRpcError:
-                await asyncio.sleep(0.02)
+        while (again := await _status(stub.Watch(request))) is None:
+            await asyncio.sleep(0.02)
+    assert again == health_pb2.HealthCheckResponse.SERVING
+
+
+async def _status(watch: Any) -> int | None:
+    try:
+        return int((await watch.read()).status)
+    except grpc.aio.AioRpcError:
+        return None
+
+
+async def test_messages_that_do_not_end_are_few_at_a_time(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may bring 8 MiB before gRPC can be told that it is too large; who waits for one of them is not forgotten."""
+    monkeypatch.setattr(infrastructure, "READ_SECONDS", 0.3)
+    reading = 0
+    most = 0
+
+    async def slow(_: Any) -> bytes:
+        nonlocal reading, most
+        reading += 1
+        most = max(most, reading)
+        try:
+            await asyncio.sleep(30)
+        finally:
+            reading -= 1
+        return b""
+
+    monkeypatch.setattr(infrastructure, "read_only", slow)
+    channel: Any = served.channel
+    calls = [channel.unary_unary("/grpc.health.v1.Health/Check")(b"") for _ in range(40)]
+    codes = [(await failure(call)).code() for call in calls]
+    assert set(codes) == {grpc.StatusCode.DEADLINE_EXCEEDED}
+    assert most == infrastructure.MAX_READS
 
 
 async def test_the_health_address_serves_health_alone() -> None:

@@ -239,5 +239,5 @@ def test_few_compressed_pieces_are_inflated() -> None:
     """Each costs as much as a hundred others."""
     profile = png_chunk(b"iCCP", b"x\x00\x00" + zlib.compress(b"\x00" * 1_000_000))
     start, end = blank(64, 64)[:33], blank(64, 64)[33:]
-    assert reasons(inspect(start + profile * 10 + end)) == ()
-    assert reasons(inspect(start + profile * 20 + end)) == (R.IMAGE_UNDECODABLE,)
+    assert reasons(inspect(start + profile * image.MAX_INFLATED + end)) == ()
+    assert reasons(inspect(start + profile * (image.MAX_INFLATED + 1) + end)) == (R.IMAGE_UNDECODABLE,)

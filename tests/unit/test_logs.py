@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
+from pathlib import Path
 
 from facequality.logs import Sink
 
@@ -42,6 +44,21 @@ def test_a_long_line_never_waits_for_its_reader() -> None:
         assert first.startswith(b"x")
         assert sink.write(LINE) == len(LINE) + 1
         assert reader.read(1 << 20).splitlines()[-1] == LINE.strip()
+
+
+def test_a_line_that_is_cut_off_anywhere_spoils_only_itself(tmp_path: Path) -> None:
+    """As on a disk that fills within a line."""
+    (tmp_path / "log").write_bytes(b"")
+    with (tmp_path / "log").open("ab", buffering=0) as file:
+        sink = Sink(file)
+        for limit in (100, resource.RLIM_INFINITY):
+            # Python ignores SIGXFSZ: a write over the limit is cut off, the next one fails.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+            sink.write(b"a" * 69 + b"\n")
+            sink.write(b"b" * 69 + b"\n")
+    lines = (tmp_path / "log").read_bytes().splitlines()
+    assert lines == [b"a" * 69, b"b" * 30, b"a" * 69, b"b" * 69]
+    assert sink.lost == 1
 
 
 def test_a_reader_that_has_gone_costs_lines_alone() -> None:

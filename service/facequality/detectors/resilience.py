@@ -42,11 +42,13 @@ class BreakingDetector(DetectorDecorator):
         inner: Detector,
         breaker: Breaker | None = None,
         *,
+        fair_seconds: float = FAIR_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         on_state: Callable[[State], None] = lambda _: None,
     ) -> None:
-        """``on_state`` is told of each new state."""
+        """A deadline spent in less than ``fair_seconds`` is not the vendor's fault; ``on_state`` is told of each new state."""
         super().__init__(inner)
+        self._fair_seconds = fair_seconds
         self._breaker = breaker or Breaker()
         self._clock = clock
         self._on_state = on_state
@@ -77,7 +79,7 @@ class BreakingDetector(DetectorDecorator):
         now = self._clock()
         if error is None:
             self._breaker.record(ticket, fault=False, now=now)
-        elif outcome_of(error) in FAULTS or (_timed_out(error) and now - started >= FAIR_SECONDS):
+        elif outcome_of(error) in FAULTS or (_timed_out(error) and now - started >= self._fair_seconds):
             self._breaker.record(ticket, fault=True, now=now)
         else:
             self._breaker.release(ticket)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,17 +13,26 @@ import grpc
 from facequality.detectors import deadline
 from facequality.errors import ErrorReason, InvalidRequest, Overloaded
 from facequality.rpc.handlers import Context, Continuation, Handler, Method, behaviour_of
-from facequality.rpc.intake import READ_SECONDS, parsed, read_only
+from facequality.rpc.intake import parsed, read_only
 
 MAX_MESSAGE_BYTES = 4096
 """A health check names a service, reflection a symbol or a file."""
 
-MAX_CALLS = 1000
-"""Calls at a time; a watch lasts as long as its client's connection."""
+READ_SECONDS = 1.0
+"""Such a message comes with its call, or not at all."""
+
+MAX_READS = 16
+"""Health's messages being read at a time: gRPC takes up to 8 MiB of one before it can be told that it is too large."""
+
+MAX_WATCHES, MAX_WATCHES_PER_CONNECTION = 2000, 16
+"""At a time; a client keeps one per connection, for as long as it lasts."""
+
+MAX_REFLECTIONS, REFLECTION_PAUSE_SECONDS = 8, 30.0
+"""At a time, each always reading; and how long one waits for its client's next message, s."""
 
 
 class InfrastructureInterceptor(grpc.aio.ServerInterceptor):
-    """Reads the messages of infrastructure's calls within a time and a size, and bounds how many calls there are.
+    """Reads the messages of infrastructure's calls within a time and a size, and bounds how many last.
 
     The handlers are registered as if their methods were client-streaming, as those of `AdmissionInterceptor` are: gRPC would
     take a message as large as a photo, keep it for as long as a watch lasts, and wait for its end for ever.
@@ -29,7 +40,9 @@ class InfrastructureInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self) -> None:
         """Nothing is in progress yet."""
-        self._running = 0
+        self._reads = asyncio.Semaphore(MAX_READS)
+        self._watches: Counter[str] = Counter()
+        self._reflections: Counter[str] = Counter()
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -41,42 +54,59 @@ class InfrastructureInterceptor(grpc.aio.ServerInterceptor):
         parse, inner = handler.request_deserializer, behaviour_of(handler)
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(self._each(inner, parse), None, handler.response_serializer)
-        make: Any = grpc.stream_stream_rpc_method_handler if handler.response_streaming else grpc.stream_unary_rpc_method_handler
-        return make(self._one(inner, parse), None, handler.response_serializer)  # type: ignore[no-any-return]
+        if handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(self._watch(inner, parse), None, handler.response_serializer)
+        return grpc.stream_unary_rpc_method_handler(self._one(inner, parse), None, handler.response_serializer)
 
     def _one(self, inner: Callable[..., Any], parse: Any) -> Callable[..., Any]:
         async def call(_: AsyncIterator[bytes], context: Context) -> Any:
-            with self._counted():
-                async with deadline.Enforced("message", READ_SECONDS):
-                    raw = await read_only(context)
-                return await inner(parsed(parse, _small(raw)), context)
+            return await inner(parsed(parse, await self._read(context)), context)
+
+        return call
+
+    def _watch(self, inner: Callable[..., Any], parse: Any) -> Callable[..., Any]:
+        async def call(_: AsyncIterator[bytes], context: Context) -> None:
+            with _counted(self._watches, context, MAX_WATCHES, MAX_WATCHES_PER_CONNECTION):
+                await inner(parsed(parse, await self._read(context)), context)
 
         return call
 
     def _each(self, inner: Callable[..., Any], parse: Any) -> Callable[..., Any]:
-        async def messages(raws: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-            async for raw in raws:
+        async def messages(context: Context) -> AsyncIterator[Any]:
+            while True:
+                async with deadline.Enforced("message", REFLECTION_PAUSE_SECONDS):
+                    raw: Any = await context.read()
+                if raw is grpc.aio.EOF:
+                    return
                 yield parsed(parse, _small(raw))
 
-        async def stream(raws: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
-            with self._counted():
-                async for response in inner(messages(raws), context):
+        async def stream(_: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
+            with _counted(self._reflections, context, MAX_REFLECTIONS, MAX_REFLECTIONS):
+                async for response in inner(messages(context), context):
                     yield response
 
         return stream
 
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        if self._running >= MAX_CALLS:
-            raise Overloaded(self._running)
-        self._running += 1
-        try:
-            yield
-        finally:
-            self._running -= 1
+    async def _read(self, context: Context) -> bytes:
+        async with deadline.Enforced("message", READ_SECONDS), self._reads:
+            return _small(await read_only(context))
 
 
 def _small(raw: bytes) -> bytes:
     if len(raw) > MAX_MESSAGE_BYTES:
         raise InvalidRequest(ErrorReason.PARAMETER_INVALID, f"the message is larger than {MAX_MESSAGE_BYTES} bytes")
     return raw
+
+
+@contextmanager
+def _counted(streams: Counter[str], context: Context, most: int, most_per_connection: int) -> Iterator[None]:
+    peer = context.peer()
+    if streams.total() >= most or streams[peer] >= most_per_connection:
+        raise Overloaded(streams.total())
+    streams[peer] += 1
+    try:
+        yield
+    finally:
+        streams[peer] -= 1
+        if not streams[peer]:
+            del streams[peer]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import IO, cast
 
 import numpy as np
@@ -18,21 +19,23 @@ its photo holds the same two bytes by chance, some 50 times in 3 MB."""
 _START_OF_SCAN = b"\xff\xda"
 
 
-def decode(data: bytes) -> Image | None:
+def decode(data: bytes, proceed: Callable[[], None] = lambda: None) -> Image | None:
     """Decode to (height, width, 3) BGR, upright by EXIF; None if the bytes are broken or cut off.
 
-    16-bit greys are scaled to 8 bits, palettes and CMYK converted. What is transparent is laid on white, as most viewers do.
+    16-bit greys are scaled to 8 bits, palettes and CMYK converted. What is transparent in a PNG is laid on white, as
+    most viewers do; in a BMP the fourth byte is left at 0 by many who mean nothing by it. ``proceed`` is called again and again,
+    and ends the work by raising.
     """
     if data.startswith(b"\xff\xd8") and data.count(_START_OF_SCAN) > MAX_SCANS:
         return None
     try:
-        file = PhotoFile(data, exif_blocks=1)
+        file = PhotoFile(data, exif_blocks=1, proceed=proceed)
         with PIL.Image.open(cast("IO[bytes]", file), formats=tuple(Format)) as photo:
             photo.load()
             upright = _upright(photo)
             if upright.mode.startswith("I"):
                 return np.repeat(_to_8_bits(np.asarray(upright))[..., None], 3, axis=2)
-            if upright.has_transparency_data:
+            if photo.format == "PNG" and upright.has_transparency_data:
                 white = PIL.Image.new("RGBA", upright.size, "white")
                 upright = PIL.Image.alpha_composite(white, upright.convert("RGBA"))
             rgb = np.asarray(upright.convert("RGB"))

@@ -92,8 +92,10 @@ class FaceFinder:
         """Return how sure the network is of the face in the middle of a crop, 0..1."""
         self._net.setInputSize((CLOSE_SIDE, CLOSE_SIDE))
         self._net.setScoreThreshold(CLOSE_CONFIDENCE)
-        found: Any = self._net.detect(crop)[1]
-        self._net.setScoreThreshold(CONFIDENCE)
+        try:
+            found: Any = self._net.detect(crop)[1]
+        finally:
+            self._net.setScoreThreshold(CONFIDENCE)
         rows: _Rows = np.zeros((0, 15), np.float32) if found is None else np.array(found, np.float32)
         middles = rows[:, :2] + rows[:, 2:4] / 2
         central = (np.abs(middles / CLOSE_SIDE - 0.5) < 0.25).all(axis=1)

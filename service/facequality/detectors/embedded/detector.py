@@ -56,8 +56,11 @@ class EmbeddedDetector:
         job = self._pool.submit(_analyse, engine, photo.data, options, unwanted)
         loop = asyncio.get_running_loop()
         job.add_done_callback(functools.partial(self._give_back, loop, engine))
+        answer = asyncio.wrap_future(job)
+        # Of a job that nobody waits for any longer, asyncio would log how it ended.
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
-            return await asyncio.shield(asyncio.wrap_future(job))
+            return await asyncio.shield(answer)
         finally:
             unwanted.set()
 
@@ -73,14 +76,13 @@ class EmbeddedDetector:
 def _analyse(
     engine: Engine, data: bytes | memoryview, options: DetectOptions, unwanted: threading.Event
 ) -> Detection | PhotoRefused:
-    image = decode(bytes(data))
-    if image is None:
-        return PhotoRefused(Reason.IMAGE_UNDECODABLE)
-
     def proceed() -> None:
         if unwanted.is_set():
             raise CancelledError
 
+    image = decode(bytes(data), proceed)
+    if image is None:
+        return PhotoRefused(Reason.IMAGE_UNDECODABLE)
     return engine.analyse(image, options, proceed)
 
 

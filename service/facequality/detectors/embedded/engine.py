@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 import numpy as np
 
@@ -35,6 +36,10 @@ _MASKED = (("mouth", 40), ("chin", 60), ("nose", 75))
 """A mask is worn if all of these parts are less visible than this (0-100)."""
 
 
+_Found: TypeAlias = tuple[Candidate, Mesh | None]
+"""A face and its mesh; None: it is upside down."""
+
+
 class Engine:
     """Finds and assesses faces."""
 
@@ -65,27 +70,27 @@ class Engine:
         faces = tuple(assessed)
         return Detection(image.shape[1], image.shape[0], faces, MODEL_VERSION)
 
-    def _upright(
-        self, image: Image, turn: int, options: DetectOptions, proceed: Callable[[], None]
-    ) -> tuple[int, list[tuple[Candidate, Mesh]]]:
+    def _upright(self, image: Image, turn: int, options: DetectOptions, proceed: Callable[[], None]) -> tuple[int, list[_Found]]:
         """Find faces in the photo after ``turn`` quarter turns counter-clockwise."""
         proceed()
         turned = np.ascontiguousarray(np.rot90(image, turn)) if turn else image
         candidates = self._finder.find(turned, min_size=options.min_face_size, all_sizes=options.max_face_num > 1)
-        found: list[tuple[Candidate, Mesh]] = []
+        found: list[_Found] = []
         for face in candidates:
             proceed()
             mesh = self._mesh.fit(turned, face)
-            # The mesh fits faces that are upside down, as if they were not. Only one face is judged.
-            if mesh.presence >= MIN_PRESENCE and (found or not self._finder.is_upside_down(turned, face)):
-                found.append((face, mesh))
+            if mesh.presence >= MIN_PRESENCE:
+                # The mesh fits a face that is upside down as if it were not: it is counted, but not assessed. How smaller
+                # faces stand than one that is upright does not matter.
+                looked = any(upright is not None for _, upright in found)
+                found.append((face, mesh if looked or not self._finder.is_upside_down(turned, face) else None))
             if len(found) == options.max_face_num:
                 break
-        return turn, found
+        return turn, found if any(mesh is not None for _, mesh in found) else []
 
-    def _face(self, rank: int, face: Candidate, mesh: Mesh, image: Image, turn: int, options: DetectOptions) -> Face:
+    def _face(self, rank: int, face: Candidate, mesh: Mesh | None, image: Image, turn: int, options: DetectOptions) -> Face:
         box = _turn_back(face, turn, image.shape)
-        if rank >= QUALITY_FACES:
+        if rank >= QUALITY_FACES or mesh is None:
             return Face(box)
         turned = np.ascontiguousarray(np.rot90(image, turn)) if turn else image
         visible = self._visibility.visibility(mesh, turned.shape)
@@ -105,10 +110,10 @@ class Engine:
         return Face(box, quality, attributes)
 
 
-def _sureness(found: tuple[int, Iterable[tuple[Candidate, Mesh]]]) -> tuple[int, float]:
+def _sureness(found: tuple[int, Iterable[_Found]]) -> tuple[int, float]:
     """Prefer a turn in which faces are found, then the surest largest face; on ties the least turned."""
     turn, faces = found
-    surest = max((face.confidence * mesh.presence for face, mesh in faces), default=0.0)
+    surest = max((face.confidence * mesh.presence for face, mesh in faces if mesh is not None), default=0.0)
     return (1 if surest > 0 else 0, round(surest, 2) - turn / 1000)
 
 

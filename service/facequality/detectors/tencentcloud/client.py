@@ -167,6 +167,7 @@ class TencentCloudDetector:
         except (ValueError, OverflowError):
             return
         if abs(offset) > MOST_SKEW:
+            log.warning("detector.clock_not_believed", detector=INFO.name, seconds=round(offset))
             return
         self._offset = offset
         log.warning("detector.clock_skew", detector=INFO.name, seconds=round(self._offset))

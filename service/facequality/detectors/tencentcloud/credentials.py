@@ -49,7 +49,10 @@ def _stamp(path: Path) -> tuple[int, ...]:
 
 def _read(path: Path) -> str:
     with path.open(encoding="utf-8") as file:
-        return file.read(MOST_CHARACTERS).strip()
+        text = file.read(MOST_CHARACTERS + 1)
+    if len(text) > MOST_CHARACTERS:
+        raise OSError("the file is too large")
+    return text.strip()
 
 
 def usable(secret_id: str, secret_key: str, token: str | None = None) -> Credential:
