@@ -24,8 +24,8 @@ READ_SECONDS = 1.0
 MAX_READS = 16
 """Health's messages being read at a time: gRPC takes up to 8 MiB of one before it can be told that it is too large."""
 
-MAX_WATCHES, MAX_WATCHES_PER_CONNECTION = 2000, 16
-"""At a time; a client keeps one per connection, for as long as it lasts."""
+MAX_WATCHES, MAX_WATCHES_PER_CONNECTION = 5000, 1000
+"""At a time, 20 KB each; a client keeps one per connection while it lasts, but a proxy may carry many clients' on one."""
 
 MAX_REFLECTIONS, REFLECTION_PAUSE_SECONDS = 8, 30.0
 """At a time, each always reading; and how long one waits for its client's next message, s."""
