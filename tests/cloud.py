@@ -16,7 +16,7 @@ from facequality.errors import ErrorReason
 from facequality.image import MAX_BYTES
 
 from tests.running import portrait
-from tests.upstream import SECRET_ID, SECRET_KEY, Received, Upstream
+from tests.upstream import EXAMPLES, SECRET_ID, SECRET_KEY, Exchange, Received, Upstream, answer
 
 PORTRAIT = portrait()
 KEY = Credential(SECRET_ID, SECRET_KEY)
@@ -41,6 +41,16 @@ def server_tls(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
     return context
+
+
+def answering_after(seconds: float) -> Exchange:
+    """Answer example 2 after a while."""
+
+    async def slow(_: Received, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(seconds)
+        await answer(writer, EXAMPLES[2])
+
+    return slow
 
 
 async def close_after_the_request(_: Received, writer: asyncio.StreamWriter) -> None:

@@ -6,6 +6,8 @@ Positions are those of that one photo, px.
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import numpy.typing as npt
@@ -68,3 +70,8 @@ def encode(photo: Image.Image, image_format: str = "PNG", **options: object) -> 
     stream = io.BytesIO()
     photo.save(stream, image_format, **options)
     return stream.getvalue()
+
+
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    """One piece of a PNG, with its checksum."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from facequality.app import App
 from facequality.metrics import Metrics
@@ -38,9 +36,3 @@ def write(path: Path, text: str) -> None:
     scratch = path.with_suffix(".part")
     scratch.write_text(text, encoding="utf-8")
     scratch.rename(path)
-
-
-async def until(condition: Any, seconds: float = 10) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)

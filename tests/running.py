@@ -202,3 +202,10 @@ def handled(fake: Fake, code: str, method: str = "CheckFaceQuality") -> float:
         grpc_method=method,
         grpc_code=code,
     )
+
+
+async def until(condition: Any, seconds: float = 10) -> None:
+    """Wait for a condition, with a limit."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)

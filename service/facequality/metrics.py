@@ -39,7 +39,7 @@ _SCALES = frozenset(measure for measure in FACE_MEASURES if not MEASURES[measure
 _POSES = (Measure.PITCH, Measure.YAW, Measure.ROLL)
 
 
-_DIRECTIONS = ("accepted_to_rejected", "rejected_to_accepted")
+_TO_REJECTED, _TO_ACCEPTED = _DIRECTIONS = ("accepted_to_rejected", "rejected_to_accepted")
 
 
 class Metrics:
@@ -234,7 +234,7 @@ class Metrics:
 
     def _observe_flip(self, policy: str, shadow: str, answered: Judgement, shadowed: Judgement) -> None:
         rejects = shadowed.verdict is Verdict.REJECTED
-        direction = "accepted_to_rejected" if rejects else "rejected_to_accepted"
+        direction = _TO_REJECTED if rejects else _TO_ACCEPTED
         self._child(self.flips, policy, shadow, direction).inc()
         for reason in shadowed.reasons if rejects else answered.reasons:
             self._child(self.would_flip, policy, shadow, direction, reason.value).inc()

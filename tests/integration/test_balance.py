@@ -19,8 +19,8 @@ from facequality.v1 import verdict_pb2
 
 from tests.detections import EXAMPLE_2
 from tests.detectors import RecordingDetector
-from tests.loading import CHECK, HANDLED, distinct, resident, sample, until
-from tests.running import behind, serving
+from tests.loading import CHECK, HANDLED, distinct, resident, sample
+from tests.running import behind, serving, until
 
 FAULTS = [
     {"match": {"probability": 0.01}, "action": action}

@@ -13,7 +13,7 @@ from facequality.detectors.transport import HttpOptions
 from facequality.errors import GateError, OperatorFault
 from facequality.model import Detection, DetectOptions, PhotoBytes, PhotoRefused
 
-from tests.cloud import KEY, PORTRAIT, R, close_after_the_request, cloud, large_jpeg
+from tests.cloud import KEY, PORTRAIT, R, answering_after, close_after_the_request, cloud, large_jpeg
 from tests.upstream import EXAMPLES, Received, Upstream, answer, answering, error
 
 # -- the pool --------------------------------------------------------------------------------------------------------
@@ -63,12 +63,7 @@ async def test_a_fresh_connection_that_dies_is_not_replaced(endpoint: Upstream) 
 
 async def test_the_pool_is_as_large_as_configured(endpoint: Upstream) -> None:
     """64 callers share 8 connections."""
-
-    async def slow(_: Received, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(0.01)
-        await answer(writer, EXAMPLES[2])
-
-    endpoint.exchange = slow
+    endpoint.exchange = answering_after(0.01)
     async with cloud(endpoint, HttpOptions(connections=8)) as detector:
         await asyncio.gather(*(detector.detect(PhotoBytes(b"x"), DetectOptions()) for _ in range(64)))
     assert endpoint.connections == 8
@@ -76,12 +71,7 @@ async def test_the_pool_is_as_large_as_configured(endpoint: Upstream) -> None:
 
 async def test_cancelled_calls_give_their_slots_back(endpoint: Upstream) -> None:
     """4 s of cancelled calls over 10 connections, then 10 of 10 probes are answered."""
-
-    async def slow(_: Received, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(0.05)
-        await answer(writer, EXAMPLES[2])
-
-    endpoint.exchange = slow
+    endpoint.exchange = answering_after(0.05)
     async with cloud(endpoint, HttpOptions(connections=10)) as detector:
         loop = asyncio.get_running_loop()
         end = loop.time() + 4

@@ -28,8 +28,8 @@ from prometheus_client import CollectorRegistry
 
 from tests.detections import EXAMPLE_2
 from tests.detectors import FakeDetector
-from tests.loading import CHECK, HANDLED, PHOTO, distinct, local, resident, sample, until
-from tests.running import behind, details, failure, running
+from tests.loading import CHECK, HANDLED, PHOTO, distinct, local, resident, sample
+from tests.running import behind, details, failure, running, until
 
 
 async def heal(app: App, detector: FakeDetector) -> None:

@@ -14,8 +14,8 @@ from facequality.parts import StartError
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import verdict_pb2
 
-from tests.policy_files import BROKEN, LOOSE, PHOTO, STRICT, gate, until, write
-from tests.running import Fake
+from tests.policy_files import BROKEN, LOOSE, PHOTO, STRICT, gate, write
+from tests.running import Fake, until
 
 
 class ConfigMap:

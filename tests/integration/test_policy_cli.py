@@ -11,8 +11,8 @@ import yaml
 from facequality.v1 import face_quality_service_pb2 as pb
 
 from tests import photos
-from tests.policy_files import BROKEN, STRICT, gate, until, write
-from tests.running import run
+from tests.policy_files import BROKEN, STRICT, gate, write
+from tests.running import run, until
 
 
 def test_policy_check_exits_0_1_or_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

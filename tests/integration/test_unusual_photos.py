@@ -46,11 +46,13 @@ def sixteen_bit_colour() -> bytes:
     rows = np.asarray(photos.portrait(), np.uint16) * 257
     raw = b"".join(b"\x00" + row.astype(">u2").tobytes() for row in rows)
 
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
     header = struct.pack(">IIBBBBB", 512, 512, 16, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + photos.png_chunk(b"IHDR", header)
+        + photos.png_chunk(b"IDAT", zlib.compress(raw))
+        + photos.png_chunk(b"IEND", b"")
+    )
 
 
 def exif_turned() -> bytes:
@@ -287,13 +289,12 @@ def test_ten_thousand_mutated_photos_decode_or_do_not() -> None:
         assert image is None or (image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3)
 
 
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
 @pytest.mark.parametrize(
     "behind",
-    [chunk(b"iCCP", b"x\x00\x00" + zlib.compress(b"\x00" * 1_000_000)) * 500, chunk(b"eXIf", b"II*\x00" + bytes(3_000_000))],
+    [
+        photos.png_chunk(b"iCCP", b"x\x00\x00" + zlib.compress(b"\x00" * 1_000_000)) * 500,
+        photos.png_chunk(b"eXIf", b"II*\x00" + bytes(3_000_000)),
+    ],
     ids=["colour profiles", "Exif"],
 )
 def test_metadata_behind_the_pixels_is_bounded_too(behind: bytes) -> None:

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
-from tests.photos import encode
+from tests.photos import encode, png_chunk
 
 R = Reason
 
@@ -32,9 +32,8 @@ def blank(width: int, height: int, image_format: str = "PNG", mode: str = "RGB",
 
 def png_claiming(width: int, height: int) -> bytes:
     """A PNG whose header claims a size; it has no pixels."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
-    return b"\x89PNG\r\n\x1a\n" + chunk + b"\x00\x00\x00\x00IDAT5\xaf\x06\x1e"
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", b"")
 
 
 @pytest.mark.parametrize(
@@ -118,10 +117,6 @@ def test_every_kind_of_pixel_tells_its_size(mode: str, image_format: str) -> Non
     info = inspect(blank(100, 80, image_format, mode)).info
     assert info is not None
     assert (info.format, info.width, info.height) == (Format(image_format), 100, 80)
-
-
-def png_chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 @pytest.mark.parametrize(
