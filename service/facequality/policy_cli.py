@@ -176,7 +176,7 @@ def _served(file: Path | None, default: str) -> PolicySet:
     try:
         if file is not None:
             return load(file, datetime.now(UTC), default)
-        return parts.load_policies(settings.load())
+        return parts.load_policies(settings.load().model_copy(update={"default_policy": default}))
     except (PolicyFileError, parts.StartError, settings.SettingsError, OSError) as error:
         _fail(str(error))
 

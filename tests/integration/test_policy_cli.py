@@ -57,6 +57,11 @@ def test_policy_check_is_told_the_default_that_serve_is(tmp_path: Path, monkeypa
     two = tmp_path / "two.yaml"
     write(two, "policies: {kiosk: {extends: enroll}, hall: {extends: loose}}")
     assert run("policy", "show", "--file", two).exit_code == 0
+    monkeypatch.setenv("FACEQUALITY_POLICY_FILE", str(two))
+    assert "default" in run("policy", "show", "kiosk").output
+    assert "default" in run("policy", "show", "hall", "--default", "hall").output
+    assert "default" not in run("policy", "show", "kiosk", "--default", "hall").output
+    monkeypatch.delenv("FACEQUALITY_POLICY_FILE")
     assert run("policy", "diff", two, two).exit_code == 0
     monkeypatch.delenv("FACEQUALITY_DEFAULT_POLICY")
     assert run("policy", "diff", two, two).exit_code == 2
