@@ -237,7 +237,7 @@ async def test_callers_that_go_away_never_open_the_breaker_but_a_hanging_vendor_
             call = served.stub.CheckFaceQuality(REQUEST)
             await asyncio.sleep(0.03)
             call.cancel()
-        spent = await asyncio.gather(*(failure(served.stub.CheckFaceQuality(portrait(n), timeout=1.2)) for n in range(10)))
+        spent = await asyncio.gather(*(failure(served.stub.CheckFaceQuality(portrait(n), timeout=2)) for n in range(10)))
         assert {error.code() for error in spent} == {grpc.StatusCode.DEADLINE_EXCEEDED}
         assert (await failure(served.stub.CheckFaceQuality(REQUEST))).code() is grpc.StatusCode.UNAVAILABLE
 

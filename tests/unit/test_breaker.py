@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from facequality.breaker import Breaker, BreakerRules, State
+from facequality.detectors import deadline
 from facequality.detectors.resilience import BreakingDetector
 from facequality.errors import ErrorReason, UpstreamFault
 from facequality.model import DetectOptions, PhotoBytes
@@ -11,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.detections import EXAMPLE_2
-from tests.detectors import RecordingDetector
+from tests.detectors import FakeDetector, RecordingDetector
 
 PHOTO = PhotoBytes(b"x")
 RULES = BreakerRules(faults_in_a_row=3, share=0.5, window=10, open_seconds=10, probes=2)
@@ -125,6 +128,35 @@ async def test_every_new_state_is_told_when_it_begins() -> None:
     now, inner.answer = 20.0, EXAMPLE_2
     await detector.detect(PHOTO, DetectOptions())
     assert told[3:] == [State.HALF_OPEN, State.CLOSED]
+
+
+@pytest.mark.parametrize(
+    ("spent", "left", "state"),
+    [
+        (1.2, 0.0, State.OPEN),
+        # Its caller's own timer was first, by as much as the request was longer on its way than the caller's leaving.
+        (1.2, 0.05, State.OPEN),
+        (1.2, 5.0, State.CLOSED),
+        (0.9, 0.0, State.CLOSED),
+    ],
+)
+async def test_a_call_that_ends_with_its_time_is_the_vendors_fault_if_it_had_a_second(
+    spent: float, left: float, state: State
+) -> None:
+    """Whoever's timer is first. A caller that leaves early tells nothing of the vendor."""
+    now, breaker = 0.0, Breaker(BreakerRules(faults_in_a_row=1))
+    inner = FakeDetector()
+    inner.answer = asyncio.CancelledError()
+    detector = BreakingDetector(inner, breaker, clock=lambda: now)
+    deadline.current.set(deadline.Deadline.after(left))
+    call = asyncio.ensure_future(detector.detect(PHOTO, DetectOptions()))
+    # It has been admitted once it waits.
+    inner.delay = 0.01
+    await asyncio.sleep(0)
+    now = spent
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert breaker.state is state
 
 
 @given(st.lists(st.tuples(st.sampled_from(["ok", "fault", "release", "admit"]), st.floats(0, 5)), max_size=80))

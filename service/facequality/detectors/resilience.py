@@ -26,12 +26,13 @@ FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0
 """Full jitter: a wait is drawn from 0 to a bound that doubles from the first to the longest, s."""
 THROTTLED_WAIT = 1.0
 """A throttling vendor is not asked again sooner, s."""
-CLOCK_STEP = 0.005
-"""An event loop's timer may fire this much before its time, s: uvloop's clock has steps of a millisecond."""
 FAIR_SECONDS = 1.0
 """A call's spent time counts against the vendor only if it had as much of it, s: or impatient callers would close the gate."""
 LEAST_TIME_LEFT = 0.1
-"""A retry is not begun if less than this would be left of the call's time, s."""
+"""With less left of its time, s, a call is as good as over: no retry is begun, and a caller that goes away has not lost interest.
+
+Its own timer fires around the gate's, before it where the request was longer on its way than the caller's leaving.
+"""
 
 
 class BreakingDetector(DetectorDecorator):
@@ -94,7 +95,7 @@ class BreakingDetector(DetectorDecorator):
 def _timed_out(error: BaseException) -> bool:
     """Whether a cancellation came of the call's spent time: a vendor that hangs must open the breaker."""
     current = deadline.current.get()
-    spent = current is not None and asyncio.get_running_loop().time() >= current.at - CLOCK_STEP
+    spent = current is not None and asyncio.get_running_loop().time() >= current.at - LEAST_TIME_LEFT
     return isinstance(error, asyncio.CancelledError) and spent
 
 
