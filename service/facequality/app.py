@@ -25,6 +25,7 @@ from facequality.logs import note_check, sink
 from facequality.metrics import Metrics
 from facequality.parts import StartError, admission, build_detector, load_policies, uri_rules
 from facequality.policy import PolicySet
+from facequality.reclaim import reclaim
 from facequality.reload import PolicyStore, PolicyWatch, fingerprint
 from facequality.rpc.interceptors import InFlight
 from facequality.rpc.server import Health, build_health_server, build_server
@@ -102,6 +103,7 @@ class App:
             await self._close(grace_seconds=0)
             raise
         self._watch_policies()
+        self._reclaim_memory()
         await self.health.set_ready(ready=True)
         self._announce(ports)
         return ports
@@ -130,6 +132,15 @@ class App:
             await watching
 
         self._stack.push_async_callback(end, self._watch)
+
+    def _reclaim_memory(self) -> None:
+        reclaiming = asyncio.create_task(reclaim(idle=lambda: not self.in_flight.count))
+
+        async def end() -> None:
+            reclaiming.cancel()
+            await asyncio.wait([reclaiming])
+
+        self._stack.push_async_callback(end)
 
     def _reloaded(self, policies: PolicySet) -> None:
         self.metrics.observe_reload(success=True)
