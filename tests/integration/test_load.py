@@ -17,7 +17,7 @@ from facequality.app import App
 from facequality.client import SERVICE_CONFIG, channel_options
 from facequality.detectors.sharing import SharingDetector
 from facequality.detectors.tencentcloud.protocol import RequestBody
-from facequality.errors import ErrorReason, UpstreamFault
+from facequality.errors import ErrorReason, GateError, Overloaded, UpstreamFault
 from facequality.metrics import Metrics
 from facequality.model import PhotoBytes
 from facequality.rpc import intake
@@ -33,9 +33,9 @@ from tests.loading import CHECK, HANDLED, PHOTO, distinct, local, resident, samp
 from tests.running import behind, details, failure, running, until
 
 
-async def heal(app: App, detector: FakeDetector) -> None:
+async def heal(app: App, detector: FakeDetector, code: str = "Unavailable") -> None:
     """Let the detector answer once a call has failed."""
-    await until(lambda: sample(app, HANDLED, **CHECK, grpc_code="Unavailable") == 1)
+    await until(lambda: sample(app, HANDLED, **CHECK, grpc_code=code) == 1)
     detector.answer = EXAMPLE_2
 
 
@@ -304,17 +304,24 @@ def test_the_readme_shows_the_service_config() -> None:
     assert SERVICE_CONFIG in (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
 
 
-async def test_a_client_with_the_service_config_tries_again_with_a_large_photo() -> None:
-    """On UNAVAILABLE, after the pushback; gRPC's own buffer for that is too small for photos."""
+@pytest.mark.parametrize(
+    ("failing", "code"),
+    [
+        (UpstreamFault(ErrorReason.UPSTREAM_INTERNAL, "no", wait_seconds=0.3), "Unavailable"),
+        (Overloaded(1), "ResourceExhausted"),
+    ],
+)
+async def test_a_client_with_the_service_config_tries_again_with_a_large_photo(failing: GateError, code: str) -> None:
+    """After the pushback, and elsewhere if there is one; gRPC's own buffer for that is too small for photos."""
     app, detector = local()
-    detector.answer = UpstreamFault(ErrorReason.UPSTREAM_INTERNAL, "no", wait_seconds=0.3)
+    detector.answer = failing
 
     async with (
         running(app) as (_, ports),
         grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}", options=channel_options()) as channel,
     ):
         stub = pb_grpc.FaceQualityServiceStub(channel)
-        healing = asyncio.ensure_future(heal(app, detector))
+        healing = asyncio.ensure_future(heal(app, detector, code))
         assert (await stub.CheckFaceQuality(distinct(1, 2_000_000))).verdict == verdict_pb2.VERDICT_ACCEPTED
         await healing
     assert sample(app, HANDLED, **CHECK, grpc_code="OK") == 1

@@ -32,7 +32,12 @@ MAX_RECEIVE_BYTES = 8 * 1024 * 1024
 AGEING_GRACE_SECONDS = 5
 """How much longer than the longest call an aged connection stays open."""
 
+PING_SECONDS = 5
+"""Clients may ping this often, in use or not: gRPC's own 5 minutes would close the connections of an ordinary keepalive."""
+
 _OPTIONS = (
+    ("grpc.http2.min_ping_interval_without_data_ms", 1000 * PING_SECONDS),
+    ("grpc.keepalive_permit_without_calls", 1),
     # Otherwise a second server binds the same port and takes half the calls.
     ("grpc.so_reuseport", 0),
     # What may come of a message that nobody has asked for, bytes a call: by its own estimate gRPC would take all of it. A photo

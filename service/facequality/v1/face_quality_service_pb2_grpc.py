@@ -66,8 +66,9 @@ class FaceQualityServiceServicer:
         """Judges one photo under one policy.
 
         The gate's own deadline (10 s unless configured otherwise) bounds the caller's; messages over 8 MiB are refused by gRPC itself.
-        Send x-request-id and traceparent as metadata if you have them. With a paid detector every attempt may be billed: be sparing with
-        retries, and do not hedge.
+        Metadata that it reads, one entry of each (of several the last counts): accept-language, "en" or "zh-Hans", for the guidance;
+        x-request-id, 1 to 128 letters, digits and ._:/+=@- (another is replaced, and the id that was used comes back in the trailing
+        metadata); traceparent. With a paid detector every attempt may be billed: be sparing with retries, and do not hedge.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
