@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import resource
 import signal
 import socket
 from contextlib import AsyncExitStack
@@ -239,7 +240,8 @@ async def run(settings: Settings) -> None:
     for number in _SIGNALS:
         loop.add_signal_handler(number, signals.put_nowait, number)
     metrics = Metrics(_process_registry())
-    metrics.log_lines_lost.set_function(lambda: sink.lost)
+    metrics.serve_log(lambda: sink.lost)
+    _take_every_file_descriptor()
     detector = await asyncio.to_thread(build_detector, settings, metrics)
     app = App(settings, detector, metrics=metrics)
     await app.start()
@@ -256,6 +258,13 @@ async def run(settings: Settings) -> None:
         # The end is near: one more signal must not turn exit status 0 into a death by signal.
         loop.remove_signal_handler(number)
         signal.signal(number, signal.SIG_IGN)
+
+
+def _take_every_file_descriptor() -> None:
+    """Raise the soft limit on open files to the hard one: at 1024, idle connections alone could lock everybody out."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _process_registry() -> CollectorRegistry:

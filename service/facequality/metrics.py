@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import grpc
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from facequality import __version__
 from facequality.breaker import State
@@ -37,6 +39,16 @@ _SPELLINGS |= {grpc.StatusCode.OK: "OK", grpc.StatusCode.CANCELLED: "Canceled"}
 
 _SCALES = frozenset(measure for measure in FACE_MEASURES if not MEASURES[measure].is_flag)
 _POSES = (Measure.PITCH, Measure.YAW, Measure.ROLL)
+
+
+class _Counted(Collector):
+    """A counter without labels that is counted elsewhere."""
+
+    def __init__(self, name: str, text: str, count: Callable[[], float]) -> None:
+        self._name, self._text, self._count = name, text, count
+
+    def collect(self) -> Iterable[Metric]:
+        return [CounterMetricFamily(self._name, self._text, value=self._count())]
 
 
 _TO_REJECTED, _TO_ACCEPTED = _DIRECTIONS = ("accepted_to_rejected", "rejected_to_accepted")
@@ -114,7 +126,6 @@ class Metrics:
             "facequality_policy_last_reload_successful", "1 if what is served is what the policy files say, else 0."
         )
         self.reload_ok.set(1)
-        self.log_lines_lost = gauge("facequality_log_lines_lost", "Log lines that could not be written.")
         self.policy_info = gauge("facequality_policy_info", "Served policies.", ("policy", "revision", "is_default"))
         self.build_info = gauge("facequality_build_info", "Version and detector.", ("version", "detector"))
         self._observed_measures = tuple(
@@ -168,6 +179,10 @@ class Metrics:
     def serve_quota(self, calls_per_second: float) -> None:
         """State the configured share of the vendor's quota."""
         self.quota.set(calls_per_second)
+
+    def serve_log(self, lines_lost: Callable[[], float]) -> None:
+        """Read this at each scrape; it never falls."""
+        self.registry.register(_Counted("facequality_log_lines_lost", "Log lines that could not be written.", lines_lost))
 
     def observe_shed(self, cause: str) -> None:
         """An RPC was refused because the gate was busy."""

@@ -6,6 +6,7 @@ import json
 import re
 
 import yaml
+from facequality.settings import Settings
 
 from tests.deploy.tools import DEPLOY, OVERLAYS, ROOT, WORK, Failed, run, say, tool
 
@@ -29,6 +30,7 @@ def manifests() -> None:
     if "ServiceMonitor" not in text or "facequality_in_flight_calls" not in text:
         raise Failed("the components are not in what is rendered with them")
     _hold_the_network_policy()
+    _hold_the_rollout()
     for version in SERVER_VERSIONS:
         for path in rendered:
             run(tool("kubernetes-validate"), "--strict", "-k", version, path)
@@ -52,6 +54,19 @@ def _hold_the_network_policy() -> None:
     dns = [to for rule in policy["spec"]["egress"] for to in rule.get("to", []) if "kube-dns" in str(to)]
     if [to["namespaceSelector"] for to in dns] != [system]:
         raise Failed("any pod that calls itself DNS is asked")
+
+
+def _hold_the_rollout() -> None:
+    """No tool knows how long callers take to find a new replica, nor how long an old one takes to go."""
+    text = (DEPLOY / "kubernetes" / "base" / "deployment.yaml").read_text(encoding="utf-8")
+    spec = yaml.safe_load(text)["spec"]
+    # gRPC asks DNS again 30 s after it last did, and CoreDNS keeps an answer for 30 s.
+    if spec["minReadySeconds"] <= 30 or spec["strategy"]["rollingUpdate"] != {"maxSurge": 1, "maxUnavailable": 0}:
+        raise Failed("a rollout replaces every replica that callers know before they can know another")
+    defaults = Settings.model_fields
+    stop = sum(defaults[name].default for name in ("drain_seconds", "grace_seconds"))
+    if spec["template"]["spec"]["terminationGracePeriodSeconds"] < stop + 5:
+        raise Failed("a replica is killed while it finishes its calls")
 
 
 def lint() -> None:

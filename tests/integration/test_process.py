@@ -23,7 +23,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests import photos
 from tests.detections import EXAMPLE_2
 from tests.detectors import RecordingDetector
-from tests.running import COMMAND, serving
+from tests.running import COMMAND, LOOPBACK, serving
 from tests.upstream import answering, error, upstream
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
@@ -199,7 +199,7 @@ async def test_a_full_disk_costs_log_lines_and_nothing_else(unused_tcp_port_fact
             await stub.CheckFaceQuality(request, timeout=30, wait_for_ready=True)
         scraped = await asyncio.to_thread(urllib.request.urlopen, f"http://127.0.0.1:{metrics_port}/metrics", timeout=10)
         text = scraped.read().decode()
-        assert re.search(r"^facequality_log_lines_lost [1-9]", text, re.MULTILINE)
+        assert re.search(r"^facequality_log_lines_lost_total [1-9]", text, re.MULTILINE)
         assert "facequality_in_flight_calls 0.0" in text
         process.terminate()
         assert await asyncio.wait_for(process.wait(), 20) == 0
@@ -207,6 +207,27 @@ async def test_a_full_disk_costs_log_lines_and_nothing_else(unused_tcp_port_fact
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+async def test_idle_connections_lock_nobody_out_while_the_hard_limit_has_room(unused_tcp_port_factory: Callable[[], int]) -> None:
+    """A container's soft limit on open files may be small."""
+    port = unused_tcp_port_factory()
+    command = ("/bin/sh", "-c", f"ulimit -Sn 64; exec {COMMAND} serve 2>/dev/null")
+    environ = os.environ | {**LOOPBACK, "FACEQUALITY_GRPC_ADDRESS": f"127.0.0.1:{port}", "FACEQUALITY_DRAIN_SECONDS": "0"}
+    process = await asyncio.create_subprocess_exec(*command, env=environ)
+    idle: list[asyncio.StreamWriter] = []
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            await asyncio.wait_for(channel.channel_ready(), 30)
+        idle += [(await asyncio.open_connection("127.0.0.1", port))[1] for _ in range(100)]
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            request = pb.CheckFaceQualityRequest(image=photos.encode(photos.cat(), "JPEG"))
+            await pb_grpc.FaceQualityServiceStub(channel).CheckFaceQuality(request, timeout=10)
+    finally:
+        for connection in idle:
+            connection.close()
+        process.kill()
+        await process.wait()
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["policy", "show"], ["serve", "--help"]])
