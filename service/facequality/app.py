@@ -19,10 +19,10 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTO
 from facequality import __version__
 from facequality.detector import Detector
 from facequality.detectors.deadline import DeadlineDetector
-from facequality.detectors.observed import ObservedDetector
+from facequality.detectors.observed import DetectorCall, ObservedDetector
 from facequality.exposition import serve_metrics
 from facequality.gate import Gate
-from facequality.logs import note_check, sink
+from facequality.logs import note_check, note_detector_call, note_unjudged, sink
 from facequality.metrics import Metrics
 from facequality.parts import StartError, admission, build_detector, load_policies, uri_rules
 from facequality.policy import PolicySet
@@ -78,12 +78,13 @@ class App:
         self.health = Health()
         self.in_flight = InFlight(self.metrics)
         self._admission = admission(settings, self.metrics)
-        self._detector = ObservedDetector(DeadlineDetector(detector), self.metrics.observe_detector_call)
+        self._detector = ObservedDetector(DeadlineDetector(detector), self._observe_detector_call)
         self.gate = Gate(
             self.store,
             self._detector,
             uri_rules=uri_rules(settings),
             observers=(self.metrics.observe_check, note_check),
+            on_unjudged=note_unjudged,
         )
         self.metrics.serve_policies(self.store())
         self.metrics.serve_detector(detector.info)
@@ -133,6 +134,10 @@ class App:
             await watching
 
         self._stack.push_async_callback(end, self._watch)
+
+    def _observe_detector_call(self, call: DetectorCall) -> None:
+        self.metrics.observe_detector_call(call)
+        note_detector_call(call)
 
     def _reclaim_memory(self) -> None:
         reclaiming = asyncio.create_task(reclaim(idle=lambda: not self.in_flight.count))

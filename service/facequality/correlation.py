@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 REQUEST_ID_HEADER = "x-request-id"
 TRACEPARENT_HEADER = "traceparent"
@@ -24,14 +25,18 @@ class Correlation:
     traceparent: str | None = None
 
 
-def correlate(metadata: Iterable[tuple[str, str | bytes]]) -> Correlation:
+def correlate(metadata: Mapping[str, str | bytes]) -> Correlation:
     """Take the ids out of a call's metadata. What is malformed is replaced or dropped: it would end up in logs."""
-    values = dict(metadata)
-    request_id, traceparent = values.get(REQUEST_ID_HEADER), values.get(TRACEPARENT_HEADER)
+    request_id, traceparent = metadata.get(REQUEST_ID_HEADER), metadata.get(TRACEPARENT_HEADER)
     return Correlation(
         request_id if isinstance(request_id, str) and _REQUEST_ID.fullmatch(request_id) else secrets.token_hex(16),
         traceparent if isinstance(traceparent, str) and _TRACEPARENT.fullmatch(traceparent) else None,
     )
+
+
+def address(peer: str) -> str:
+    """Tell a caller's address from gRPC's ``ipv4:ADDRESS:PORT`` or ``ipv6:%5BADDRESS%5D:PORT``."""
+    return unquote(peer.partition(":")[2].rpartition(":")[0]).strip("[]")
 
 
 current: ContextVar[Correlation | None] = ContextVar("facequality_correlation", default=None)

@@ -72,12 +72,17 @@ class Gate:
         *,
         uri_rules: UriRules | None = None,
         observers: tuple[CheckObserver, ...] = (),
+        on_unjudged: Callable[[Policy, ImageInfo | None], None] = lambda *_: None,
     ) -> None:
-        """``policies`` gives the snapshot of the moment; ``observers`` see each finished check."""
+        """``policies`` gives the snapshot of the moment; ``observers`` see each finished check.
+
+        ``on_unjudged`` is told what was asked of each check that ended in the detector's error, or in a cancellation there.
+        """
         self._policies = policies
         self._detector = detector
         self._uri_rules = uri_rules or UriRules()
         self._observers = observers
+        self._on_unjudged = on_unjudged
 
     @property
     def detector(self) -> DetectorInfo:
@@ -112,7 +117,11 @@ class Gate:
             return CheckResult(Judgement.of(findings), policy, detector, image)
         # One call serves both policies: it asks for what either needs.
         options = _options(request.options, policy)
-        answer = await self._detector.detect(request.photo, _options(options, shadow) if shadow else options)
+        try:
+            answer = await self._detector.detect(request.photo, _options(options, shadow) if shadow else options)
+        except BaseException:
+            self._on_unjudged(policy, image)
+            raise
         if isinstance(answer, PhotoRefused):
             refused = answer.findings or evaluate_refusal(policy, answer.reason)
             measures = {finding.measure for finding in refused}

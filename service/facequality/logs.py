@@ -21,8 +21,11 @@ import orjson
 import stamina.instrumentation
 import structlog
 
+from facequality.detectors.observed import DetectorCall
 from facequality.gate import CheckResult
+from facequality.image import ImageInfo
 from facequality.model import Detection, PhotoRefused
+from facequality.policy import Policy
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -144,21 +147,33 @@ def configure(level: str) -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
+def note_detector_call(call: DetectorCall) -> None:
+    """Add how long the detector took."""
+    note(detector=call.detector.name, detector_milliseconds=round(1000 * call.seconds, 1))
+
+
+def note_paid_call() -> None:
+    """Count a request that the vendor bills on the line of the call that it was made for, not of those that share it."""
+    notes = _notes.get()
+    if notes is not None:
+        notes["paid_calls"] = cast("int", notes.get("paid_calls", 0)) + 1
+
+
+def note_unjudged(policy: Policy, image: ImageInfo | None) -> None:
+    """Add what was asked of a check that the detector failed."""
+    note(**_asked(policy, image))
+
+
 def note_check(result: CheckResult) -> None:
     """Add a check's result to its call's log line."""
     answer = result.answer
-    fields: dict[str, object] = {
-        "policy": result.policy.name,
-        "policy_revision": result.policy.revision,
+    fields = {
+        **_asked(result.policy, result.image),
         "verdict": result.judgement.verdict.value,
         "reasons": [reason.value for reason in result.judgement.reasons],
         "detector": result.detector.name,
         "detector_called": not result.saved_call and not (answer is not None and answer.cached),
     }
-    if result.image is not None:
-        image = result.image
-        fields |= {"image_format": image.format.value, "image_bytes": image.size}
-        fields |= {"image_width": image.width, "image_height": image.height}
     if isinstance(answer, Detection):
         fields |= {"faces": len(answer.faces), "upstream_request_id": answer.request_id}
     if isinstance(answer, PhotoRefused):
@@ -169,3 +184,11 @@ def note_check(result: CheckResult) -> None:
         fields["shadow_verdict"] = shadow.judgement.verdict.value
         fields["shadow_reasons"] = [reason.value for reason in shadow.judgement.reasons]
     note(**fields)
+
+
+def _asked(policy: Policy, image: ImageInfo | None) -> dict[str, object]:
+    fields: dict[str, object] = {"policy": policy.name, "policy_revision": policy.revision}
+    if image is not None:
+        fields |= {"image_format": image.format.value, "image_bytes": image.size}
+        fields |= {"image_width": image.width, "image_height": image.height}
+    return fields

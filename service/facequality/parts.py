@@ -20,6 +20,7 @@ from facequality.detectors.tencentcloud.client import CloudOptions, TencentCloud
 from facequality.detectors.tencentcloud.credentials import CredentialSource, FileCredentials, usable
 from facequality.detectors.transport import HttpClient, HttpOptions
 from facequality.errors import OperatorFault
+from facequality.logs import note_paid_call
 from facequality.metrics import Metrics
 from facequality.photo_uri import UriRules
 from facequality.policy import DEFAULT_PRESET, PolicySet, built_in
@@ -113,9 +114,12 @@ def _cloud(settings: Settings, metrics: Metrics) -> Detector:
         unsigned_payload=settings.tencentcloud_unsigned_payload,
     )
     info = cloud_client.INFO
-    client = TencentCloudDetector(
-        credentials, options, HttpClient(http), on_paid_call=functools.partial(metrics.observe_paid_call, info)
-    )
+
+    def on_paid_call() -> None:
+        metrics.observe_paid_call(info)
+        note_paid_call()
+
+    client = TencentCloudDetector(credentials, options, HttpClient(http), on_paid_call=on_paid_call)
     within_quota = RateLimitedDetector(client, settings.tencentcloud_qps) if settings.tencentcloud_qps else client
     metrics.serve_quota(settings.tencentcloud_qps)
     on_refused = functools.partial(metrics.observe_shed, "connections")

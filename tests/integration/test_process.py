@@ -57,6 +57,9 @@ async def test_a_check_is_one_log_line_without_the_photo() -> None:
         assert "TOO_BLURRY" in str(line["reasons"])
         assert line["image_width"] == 512
         assert len(json.dumps(line)) < 1000
+        assert float(str(line["detector_milliseconds"])) > 0
+        assert line["peer"] == "127.0.0.1"
+        assert "grpc-python" in str(line["user_agent"])
         assert failed["error_reason"] == "URL_FORBIDDEN"
         assert "secret" not in "".join(gate.raw)
 
@@ -87,7 +90,7 @@ async def test_the_vendors_request_id_is_in_every_line() -> None:
                 with pytest.raises(grpc.aio.AioRpcError):
                     await stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=photos.encode(photos.blurred(), "JPEG")))
                 lines = len(gate.log)
-                await gate.event("rpc.handled")
+                unjudged = await gate.event("rpc.handled")
                 assert len(gate.log) == lines + 1
                 endpoint.exchange = answering(error("AuthFailure.SignatureFailure"))
                 request = pb.CheckFaceQualityRequest(image=photos.encode(photos.portrait(), "JPEG"))
@@ -96,6 +99,10 @@ async def test_the_vendors_request_id_is_in_every_line() -> None:
                 failed = await gate.event("rpc.handled")
             assert verdict["upstream_request_id"] == "bcde47b5-e6d8-446e-a538-bcecffbe306a"
             assert (failed["upstream_request_id"], failed["upstream_code"]) == ("req-1", "AuthFailure.SignatureFailure")
+            # Was it the vendor, and how often did it cost? A failed call's line has it too.
+            assert (verdict["paid_calls"], again.get("paid_calls"), unjudged["paid_calls"]) == (1, None, 3)
+            assert (unjudged["policy"], unjudged["image_width"], unjudged["detector"]) == ("enroll", 512, "tencentcloud")
+            assert 0 < float(str(unjudged["detector_milliseconds"])) <= float(str(unjudged["milliseconds"]))
             assert (verdict["level"], failed["level"]) == ("info", "warning")
             assert (verdict["detector_called"], again["detector_called"]) == (True, False)
             assert not any(secret in "".join(gate.raw) for secret in ("the-secret", "secret text", "TC3-HMAC"))

@@ -290,7 +290,7 @@ _CAUSES: tuple[tuple[type[Exception], str], ...] = (
     (aiohttp.ClientHttpProxyError, "the proxy refused the request"),
     (ConnectionRefusedError, "the connection was refused"),
     (aiohttp.ClientConnectorError, "no connection could be made"),
-    (aiohttp.ConnectionTimeoutError, "connecting took too long"),
+    (aiohttp.ConnectionTimeoutError, "resolving its name or connecting took too long"),
     (aiohttp.ServerDisconnectedError, "the connection was closed without an answer"),
     (aiohttp.ClientPayloadError, "the connection was closed within the answer"),
     (aiohttp.ClientOSError, "the connection was reset"),

@@ -33,6 +33,9 @@ _OPERATORS_BUSINESS = frozenset(
 )
 """Codes that are logged as warnings."""
 
+LONGEST_AGENT = 100
+"""So much of a caller's user-agent is logged, characters."""
+
 LONGEST_PUSHBACK = 1.0
 """A built-in retry is asked to wait no longer than this, s."""
 
@@ -166,10 +169,12 @@ class _Call:
 
     async def __aenter__(self) -> None:
         self._started = time.perf_counter()
-        ids = correlation.correlate(self._context.invocation_metadata() or ())
+        metadata = dict(self._context.invocation_metadata() or ())
+        ids = correlation.correlate(metadata)
         correlation.current.set(ids)
         trace = {} if ids.traceparent is None else {"traceparent": ids.traceparent}
-        logs.begin(request_id=ids.request_id, **trace)
+        agent, peer = str(metadata.get("user-agent", ""))[:LONGEST_AGENT], correlation.address(self._context.peer())
+        logs.begin(request_id=ids.request_id, peer=peer, user_agent=agent, **trace)
         self._request_id = ((correlation.REQUEST_ID_HEADER, ids.request_id),)
         self._context.set_trailing_metadata(self._request_id)
         for observer in self._observers:
