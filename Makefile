@@ -14,6 +14,7 @@ help:  ## List the targets
 setup: $(STAMP)  ## Make .venv with everything for development, and fetch the engine's weights
 
 $(STAMP): requirements-dev.txt pyproject.toml service/facequality/detectors/embedded/weights.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; if it has another name: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .

@@ -21,6 +21,7 @@ from facequality.rpc.server import MAX_RECEIVE_BYTES
 from facequality.rpc.translation import to_request, to_response
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
+from facequality.v1 import verdict_pb2
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
 
@@ -89,14 +90,23 @@ class RemoteChecker:
         return response
 
 
-def read_photo(path: Path) -> bytes:
-    """Read a photo, but no more than a gate receives: what is larger is refused all the same.
+def read_photo(path: Path) -> tuple[bytes, int]:
+    """Read a photo, but no more than a gate receives: what is larger is refused all the same. Return its whole size, bytes, too.
 
     Raises:
         OSError: it cannot be read.
     """
     with path.open("rb") as photo:
-        return photo.read(MAX_RECEIVE_BYTES - 1024)
+        data = photo.read(MAX_RECEIVE_BYTES - 1024)
+        return data, max(len(data), os.fstat(photo.fileno()).st_size)
+
+
+def restate_size(answer: pb.CheckFaceQualityResponse, size: int) -> None:
+    """Put a photo's whole size, bytes, into an answer about the part of it that was read."""
+    for finding in answer.findings:
+        if finding.measure == verdict_pb2.MEASURE_IMAGE_BYTES:
+            finding.observed = size
+            finding.margin = finding.max - size
 
 
 def find_photos(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:

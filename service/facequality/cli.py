@@ -24,7 +24,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from facequality import __version__, app, client, logs, parts, policy_cli, settings
-from facequality.checking import Checker, CheckFailed, LocalChecker, RemoteChecker, find_photos, read_photo
+from facequality.checking import Checker, CheckFailed, LocalChecker, RemoteChecker, find_photos, read_photo, restate_size
 from facequality.detectors.deadline import DeadlineDetector
 from facequality.detectors.tencentcloud.signature import Credential
 from facequality.emulator import scenario as scenarios
@@ -84,19 +84,27 @@ def check(
     policy: Annotated[str, typer.Option(help="Policy to apply; empty: the default one.")] = "",
     target: Annotated[str, typer.Option(help="HOST:PORT, or any gRPC target, of a gate; empty: judge in this process.")] = "",
     timeout: Annotated[float, typer.Option(help="Seconds per photo.", min=0.001, metavar="SECONDS")] = 10.0,
-    attributes: Annotated[bool, typer.Option("--attributes", help="Also ask for pose, mask, ...")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    attributes: Annotated[bool, typer.Option("--attributes", help="Also ask for pose, mask, ... (--json shows them).")] = False,
+    rotated: Annotated[bool, typer.Option("--rotated", help="Also find faces that lie on their side or upside down.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="One JSON object a line: the response as protobuf's JSON with its photo, or photo and error."
+        ),
+    ] = False,
 ) -> None:
     """Judge photos. Exit status: 0 all accepted, 1 some rejected, 2 any error.
 
-    Without --target the photos are judged in this process, with the settings that serve would use: with the tencentcloud
-    detector each photo is a paid call.
+    Without --target the photos are judged in this process, with the settings that serve would use, such as
+    FACEQUALITY_POLICY_FILE for policies of your own: with the tencentcloud detector each photo is a paid call. /dev/stdin
+    is a photo too; a URI is not: send it to a gate.
     """
     logs.configure("error")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file's name may not be text: the verdicts are worth more than its form.
         sys.stdout.reconfigure(errors="backslashreplace")
-    raise typer.Exit(asyncio.run(_check(photos, policy, target, timeout, attributes=attributes, as_json=as_json)))
+    options = pb.DetectOptions(need_face_attributes=attributes, need_rotate_detection=rotated)
+    raise typer.Exit(asyncio.run(_check(photos, policy, options, target, timeout, as_json=as_json)))
 
 
 @cli.command()
@@ -120,8 +128,12 @@ def emulate(
         with _names("--tls-certificate", tls_certificate):
             tls = emulator_server.tls_context(tls_certificate) if tls_certificate is not None else None
         asyncio.run(emulator_server.serve_forever(parts.embedded_detector(), accepted, script, address, tls))
-    except (parts.StartError, scenarios.ScenarioError, ValueError, OSError) as error:
+    except (parts.StartError, scenarios.ScenarioError) as error:
         _fail(str(error))
+    except ValueError as error:
+        _fail(f"--address {address}: {error}")
+    except OSError as error:
+        _fail(f"cannot listen on {address}: {error.strerror}")
 
 
 @contextmanager
@@ -143,9 +155,9 @@ def _emulator_keys(file: Path | None, secret_id: str, secret_key: str, *, no_aut
     return None if no_auth else given
 
 
-async def _check(paths: list[Path], policy: str, target: str, timeout: float, *, attributes: bool, as_json: bool) -> int:
+async def _check(paths: list[Path], policy: str, options: pb.DetectOptions, target: str, timeout: float, *, as_json: bool) -> int:
     photos = list(find_photos(paths))
-    if all(wrong for _, wrong in photos):
+    if all(wrong for _, wrong in photos) and not as_json:
         _fail("no photo found" + "".join(f"\n{path}: {wrong}" for path, wrong in photos))
     table, worst = verdict_table(), 0
     hidden = as_json or len(photos) < PROGRESS_FROM or not sys.stderr.isatty()
@@ -157,7 +169,7 @@ async def _check(paths: list[Path], policy: str, target: str, timeout: float, *,
                     if wrong:
                         outcome: pb.CheckFaceQualityResponse | CheckFailed = CheckFailed("INVALID_ARGUMENT", "", wrong)
                     else:
-                        outcome = await _check_one(checker, photo, policy, attributes=attributes)
+                        outcome = await _check_one(checker, photo, policy, options)
                     worst = max(worst, _report(photo, outcome, None if as_json else table))
                     progress.advance(task)
     finally:
@@ -181,17 +193,20 @@ def _report(photo: Path, outcome: pb.CheckFaceQualityResponse | CheckFailed, tab
 
 
 async def _check_one(
-    checker: Checker, photo: Path, policy: str, *, attributes: bool
+    checker: Checker, photo: Path, policy: str, options: pb.DetectOptions
 ) -> pb.CheckFaceQualityResponse | CheckFailed:
     try:
-        image = await asyncio.to_thread(read_photo, photo)
+        image, size = await asyncio.to_thread(read_photo, photo)
     except OSError as error:
-        return CheckFailed("INVALID_ARGUMENT", "", f"cannot be read: {error.strerror}")
-    options = pb.DetectOptions(need_face_attributes=attributes)
+        hint = "; this command takes files: send a URI to a gate" if str(photo).startswith(("http:/", "https:/")) else ""
+        return CheckFailed("INVALID_ARGUMENT", "", f"cannot be read: {error.strerror}{hint}")
     try:
-        return await checker.check(pb.CheckFaceQualityRequest(image=image, policy=policy, options=options))
+        answer = await checker.check(pb.CheckFaceQualityRequest(image=image, policy=policy, options=options))
     except CheckFailed as error:
         return error
+    if size > len(image):
+        restate_size(answer, size)
+    return answer
 
 
 @asynccontextmanager
@@ -201,6 +216,8 @@ async def _checker(target: str, timeout: float) -> AsyncIterator[Checker]:
             yield RemoteChecker(channel, timeout)
         return
     loaded = _settings(serving=True)
+    for hint in settings.misspelt(os.environ):
+        typer.echo(hint, err=True)
     try:
         policies = parts.load_policies(loaded)
         detector = await asyncio.to_thread(parts.build_detector, loaded, Metrics(CollectorRegistry()))

@@ -14,6 +14,7 @@ import typer
 import yaml
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from facequality import parts, settings
 from facequality.detectors.embedded import capabilities
@@ -89,7 +90,7 @@ def show(
         else:
             typer.echo(_yaml(document(served, names)), nl=False)
     except PolicyNotFound as error:
-        _fail(error.message)
+        _fail(error.message + (f"; to show that file: policy show --file {name}" if Path(name).exists() else ""))
 
 
 @cli.command()
@@ -98,7 +99,7 @@ def diff(
     after: Annotated[str, typer.Argument(metavar="B", help="The same.")],
     default: DefaultPolicy = "",
 ) -> None:
-    """Show what a change from A to B tightens and loosens. Exit status: 0 nothing, 1 something, 2 an error."""
+    """Show what a change from A to B tightens and loosens, and its texts. Exit status: 0 nothing, 1 something, 2 an error."""
     old, new = _selected(before, default), _selected(after, default)
     if len(old) == len(new) == 1:
         pairs = [(*old.values(), *new.values())]
@@ -109,7 +110,7 @@ def diff(
         label = a.name if a.name == b.name else f"{a.name} -> {b.name}"
         for change in differences(a, b):
             colour = "yellow" if change.effect is Effect.LOOSENS else "green"
-            table.add_row(label, change.what, change.before, change.after, f"[{colour}]{change.effect}")
+            table.add_row(label, *map(Text, (change.what, change.before, change.after)), f"[{colour}]{change.effect}")
     if len(old) != 1 or len(new) != 1:
         for name in sorted(old.keys() ^ new.keys()):
             table.add_row(name, "policy", *(("served", "gone") if name in old else ("none", "new")), "")

@@ -54,6 +54,8 @@ class Effect(StrEnum):
     LOOSENS = "loosens"
     REPORTS = "is only reported"
     """An advisory bound: no photo is accepted or rejected for it."""
+    SHOWS = "is only shown"
+    """A text for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Change:
 
 
 def differences(before: Policy, after: Policy) -> Iterator[Change]:
-    """Yield what a change from one policy to another tightens and loosens."""
+    """Yield what a change from one policy to another tightens and loosens, and which texts for people it changes."""
     if before.shadow != after.shadow:
         yield Change("shadow", before.shadow or "none", after.shadow or "none", Effect.REPORTS)
     if before.face_rule is not after.face_rule:
@@ -75,6 +77,13 @@ def differences(before: Policy, after: Policy) -> Iterator[Change]:
         yield Change("faces", before.face_rule.value, after.face_rule.value, _effect(tighter=tighter))
     for measure in FACE_MEASURES:
         yield from _bound_differences(measure, before, after)
+    if before.description != after.description:
+        yield Change("description", before.description or "none", after.description or "none", Effect.SHOWS)
+    for reason in Reason:
+        for language in LANGUAGES:
+            old, new = (policy.guidance.get(reason, {}).get(language, "built-in") for policy in (before, after))
+            if old != new:
+                yield Change(f"guidance {reason.value} {language}", old, new, Effect.SHOWS)
 
 
 def _bound_differences(measure: Measure, before: Policy, after: Policy) -> Iterator[Change]:

@@ -294,7 +294,8 @@ class _Loader:
         guidance: dict[Reason, Mapping[str, str]] = dict(base.guidance) if base else {}
         for reason, sentences in entry.guidance.items():
             guidance[reason] = {**guidance.get(reason, {}), **sentences}
-        description = entry.description if entry.description is not None else base.description if base else ""
+        # A base's own would not be true of what changes it.
+        description = entry.description or (f"extends {base.name}" if base else "")
         shadow = str(entry.shadow.node.value) if entry.shadow is not None else None
         return Policy(name, bounds, faces, advisory & bounds.keys(), description, shadow, guidance)
 

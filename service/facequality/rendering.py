@@ -25,21 +25,24 @@ _FACE_RULES = {
 
 def verdict_table() -> Table:
     """Start a table of verdicts."""
-    table = Table("photo", "verdict", "reasons", "details")
+    table = Table("photo", "verdict", "reason", "found")
     table.columns[0].overflow = "fold"
     table.columns[2].no_wrap = True
     return table
 
 
 def add_verdict(table: Table, photo: str, response: pb.CheckFaceQualityResponse) -> None:
-    """Add one photo's verdict."""
+    """Add one photo's verdict: a row for each finding that is no pass, the most significant first, else one."""
     accepted = response.verdict == verdict_pb2.VERDICT_ACCEPTED
     verdict = Text("accepted", "green") if accepted else Text("rejected", "red")
-    reasons = "\n".join(_name(verdict_pb2.Reason, reason, "REASON_") for reason in response.reasons)
     order = {reason: rank for rank, reason in enumerate(response.reasons)}
     failing = [f for f in response.findings if f.status != verdict_pb2.FINDING_STATUS_PASS]
     failing.sort(key=lambda finding: order.get(finding.reason, len(order)))
-    table.add_row(Text(_printable(photo)), verdict, reasons, "\n".join(_finding(finding) for finding in failing))
+    rows = [(_reason(finding.reason) if finding.blocking else "(advisory)", _finding(finding)) for finding in failing]
+    told = {finding.reason for finding in failing}
+    rows += [(_reason(reason), "") for reason in response.reasons if reason not in told]
+    for number, row in enumerate(rows or [("", "")]):
+        table.add_row(*((Text(_printable(photo)), verdict) if number == 0 else ("", "")), *map(Text, map(_printable, row)))
     calibrated = "" if response.detector.cloud_calibrated else ", whose scores are not the cloud's"
     policy = f"{response.policy} (revision {response.policy_revision})"
     table.caption = Text(_printable(f"policy {policy}; detector {response.detector.name}{calibrated}"))
@@ -64,15 +67,22 @@ def show_policies(console: Console, policies: PolicySet, names: list[str]) -> No
 
 
 def _finding(finding: verdict_pb2.Finding) -> str:
+    """Say what was found and what it misses; of what has no number, what the person can do."""
     measure = _MEASURES.get(finding.measure)
+    if measure is not None and MEASURES[measure].is_flag and finding.HasField("observed"):
+        return finding.guidance
     name = measure.value if measure is not None else _name(verdict_pb2.Measure, finding.measure, "MEASURE_")
+    low, high = (f"{_amount(side)}" for side in (finding.min, finding.max))
+    if not finding.HasField("observed"):
+        sides = [f"≥ {low}"] * finding.HasField("min") + [f"≤ {high}"] * finding.HasField("max")
+        return f"{name} not measured ({' and '.join(sides)})" if sides else f"{name} not measured"
+    missed = f"> {high}" if finding.HasField("max") and finding.observed > finding.max else f"< {low}"
     unit = MEASURES[measure].unit if measure is not None else ""
-    observed = f"{_amount(finding.observed)}{unit}" if finding.HasField("observed") else "not measured"
-    low = f"at least {_amount(finding.min)}" if finding.HasField("min") else ""
-    high = f"at most {_amount(finding.max)}" if finding.HasField("max") else ""
-    needed = f" ({' and '.join(side for side in (low, high) if side)})" if low or high else ""
-    advisory = "" if finding.blocking else ", advisory"
-    return f"{name} {observed}{needed}{advisory}"
+    return f"{name} {_amount(finding.observed)} {missed} {unit}".rstrip()
+
+
+def _reason(reason: int) -> str:
+    return _name(verdict_pb2.Reason, reason, "REASON_")
 
 
 def _printable(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import typing
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -13,6 +14,7 @@ from typing import Annotated, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from facequality import policy_file
@@ -25,6 +27,8 @@ _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:\s]+):(\d{1,5})")
 _HIGHEST_PORT = 65535
 _HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*|[0-9A-Fa-f:.]+")
 _HOST_PATTERN = re.compile(r"\.?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})+")
+_OF_A_SERVICE = re.compile(r"_SERVICE_(HOST|PORT\w*)=|_PORT=(tcp|udp|sctp)://|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?=")
+"""Variables that Kubernetes adds for a Service, with their values."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -242,14 +246,19 @@ def load(*, serving: bool = False) -> Settings:
 def misspelt(environ: Mapping[str, str]) -> list[str]:
     """Name variables that look like ours but are none; each with the nearest real one.
 
-    Kubernetes adds variables of its own for every Service (NAME_SERVICE_HOST, NAME_PORT): only near misses are named.
+    Kubernetes adds variables of its own for every Service, and the vendor's tools have some that begin as ours do: of those only
+    near misses are named.
     """
     known = variables()
     hints = []
-    for name in sorted(environ):
+    for name, value in sorted(environ.items()):
         if name.startswith((PREFIX, "TENCENTCLOUD_")) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
-            hints += [f"{name} is not a setting; did you mean {near[0]}?"] if near else []
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+            is_ours = name.startswith(PREFIX) and not _OF_A_SERVICE.search(f"{name}={value}")
+            if near and (is_ours or difflib.SequenceMatcher(None, name, near[0]).ratio() >= 0.9):
+                hints.append(f"{name} is not a setting; did you mean {near[0]}?")
+            elif is_ours:
+                hints.append(f"{name} is not a setting")
     return hints
 
 
@@ -263,8 +272,22 @@ def describe() -> str:
     lines = []
     for name, field in zip(variables(), Settings.model_fields.values(), strict=True):
         default = "" if field.default is None or isinstance(field.default, SecretStr) else str(field.default)
-        lines += [f"{name}={default}", f"    {field.description}"]
+        range_ = _range(field)
+        lines += [f"{name}={default}", f"    {field.description}" + (f" ({range_})" if range_ else "")]
     return "\n".join(lines)
+
+
+def _range(field: FieldInfo) -> str:
+    """Say what a value may be, where its type says it."""
+    if typing.get_origin(field.annotation) is Literal:
+        return " or ".join(map(str, typing.get_args(field.annotation)))
+    if field.annotation is bool:
+        return "true or false"
+    limits = {side: getattr(each, side) for each in field.metadata for side in ("ge", "gt", "le") if hasattr(each, side)}
+    if "le" not in limits:
+        return ""
+    low = f"{limits['ge']:g} to" if "ge" in limits else f"above {limits['gt']:g}, up to"
+    return f"{low} {limits['le']:,}"
 
 
 def _variable(name: str) -> str:

@@ -102,6 +102,22 @@ def test_no_photo_at_all_is_an_error(tmp_path: Path) -> None:
     result = run("check", tmp_path)
     assert result.exit_code == 2
     assert "no photo found" in result.output
+    result = run("check", tmp_path, "--json")
+    assert (result.exit_code, json.loads(result.stdout)["photo"]) == (2, str(tmp_path))
+
+
+def test_a_face_that_lies_on_its_side_is_found_where_asked_for(tmp_path: Path) -> None:
+    """As DetectFace has it: off unless it is wanted."""
+    path = tmp_path / "lying.png"
+    path.write_bytes(photos.encode(photos.portrait().rotate(90)))
+    assert run("check", path).exit_code == 1
+    assert run("check", path, "--rotated").exit_code == 0
+
+
+def test_a_uri_is_told_where_to_go() -> None:
+    """Not that there is no such file alone."""
+    result = run("check", "https://photos.example/a.jpg", "--json")
+    assert "send a URI to a gate" in json.loads(result.stdout)["error"]["message"]
 
 
 def test_a_folder_without_a_photo_is_an_error_beside_others(folder: Path, tmp_path: Path) -> None:
@@ -158,7 +174,10 @@ async def test_a_huge_file_is_a_verdict_either_way(served: Served, tmp_path: Pat
     for more in ((), ("--target", target)):
         result = await asyncio.to_thread(run, "check", huge, "--json", *more)
         assert result.exit_code == 1
-        assert json.loads(result.stdout)["reasons"] == ["REASON_IMAGE_TOO_LARGE"]
+        answer = json.loads(result.stdout)
+        assert answer["reasons"] == ["REASON_IMAGE_TOO_LARGE"]
+        (size,) = (finding for finding in answer["findings"] if finding["measure"] == "MEASURE_IMAGE_BYTES")
+        assert (size["observed"], size["margin"]) == (9_000_002, size["max"] - 9_000_002)
 
 
 def test_the_time_limit_holds_in_process(folder: Path) -> None:
@@ -203,7 +222,7 @@ def test_the_help_of_serve_has_every_setting() -> None:
     """Each on a line of its own, with what it means below it."""
     lines = [line.strip() for line in run("serve", "--help").stdout.splitlines()]
     at = lines.index("FACEQUALITY_MAX_IN_FLIGHT=256")
-    assert lines[at + 1] == "Calls that run at a time; more wait in the queue."
+    assert lines[at + 1] == "Calls that run at a time; more wait in the queue. (1 to 100,000)"
     assert {line.partition("=")[0] for line in lines} >= set(settings.variables())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,9 @@ import pytest
 import yaml
 from facequality.evaluation import evaluate
 from facequality.measure import Bound
-from facequality.model import Judgement, Measure, Verdict
+from facequality.model import Judgement, Measure, Reason, Verdict
 from facequality.policy import PRESETS, FaceRule, Policy, PolicySet, built_in
-from facequality.policy_document import Effect, differences, document
+from facequality.policy_document import Change, Effect, differences, document
 from facequality.policy_file import load
 from hypothesis import given
 
@@ -46,14 +48,32 @@ def test_any_policy_loads_back_to_the_same_revision(policy: Policy) -> None:
         assert written(served, Path(folder)).get("").revision == policy.revision
 
 
+@pytest.mark.parametrize("page", [WORKED / "README.md", WORKED.parent.parent / "README.md"])
+def test_what_the_pages_show_is_a_policy_file(page: Path, tmp_path: Path) -> None:
+    """To be copied."""
+    (shown,) = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert loaded(tmp_path, shown).default == "kiosk"
+
+
 def test_a_difference_says_what_it_tightens_and_loosens() -> None:
     """From enroll to strict everything tightens; back, everything loosens."""
     there = list(differences(PRESETS["enroll"], PRESETS["strict"]))
-    assert {change.effect for change in there} == {Effect.TIGHTENS}
+    assert {change.effect for change in there if change.what != "description"} == {Effect.TIGHTENS}
     assert ("brightness max", "70", "65") in [(change.what, change.before, change.after) for change in there]
     back = list(differences(PRESETS["strict"], PRESETS["enroll"]))
-    assert {change.effect for change in back} == {Effect.LOOSENS}
+    assert {change.effect for change in back if change.what != "description"} == {Effect.LOOSENS}
     assert list(differences(PRESETS["enroll"], PRESETS["enroll"])) == []
+
+
+def test_a_difference_has_the_texts_that_people_see() -> None:
+    """They change no verdict."""
+    before = Policy("p", {}, FaceRule.LARGEST, description="Old.", guidance={Reason.TOO_DARK: {"en": "Lamp."}})
+    after = replace(before, description="", guidance={Reason.TOO_DARK: {"en": "Lamp!", "zh-Hans": "灯"}})
+    assert list(differences(before, after)) == [
+        Change("description", "Old.", "none", Effect.SHOWS),
+        Change("guidance TOO_DARK en", "Lamp.", "Lamp!", Effect.SHOWS),
+        Change("guidance TOO_DARK zh-Hans", "built-in", "灯", Effect.SHOWS),
+    ]
 
 
 def test_making_a_bound_advisory_loosens_it() -> None:

@@ -61,7 +61,7 @@ def test_a_file_replaces_the_served_set_and_extends_built_ins_and_its_own(tmp_pa
     changed = {Measure.SHARPNESS: Bound(75), Measure.COMPLETENESS_CHIN: Bound(80)}
     assert dict(kiosk.bounds) == {**enroll.bounds, **changed}
     assert kiosk.advisory == {Measure.SCORE}
-    assert kiosk.description == desk.description == "The kiosk in the hall."
+    assert (kiosk.description, desk.description) == ("The kiosk in the hall.", "extends kiosk")
     assert desk.bounds[Measure.BRIGHTNESS] == Bound(30, 80)
     assert Measure.SCORE not in desk.bounds
     assert desk.bounds[Measure.FACE_AREA_PERCENT] == Bound(5)

@@ -82,10 +82,19 @@ def test_cloud_settings_without_a_detector_are_ambiguous(monkeypatch: pytest.Mon
 
 def test_near_misses_are_pointed_at() -> None:
     """Kubernetes' own variables are not."""
-    environ = {"FACEQUALITY_LOGLEVEL": "debug", "FACEQUALITY_SERVICE_HOST": "10.0.0.1", "FACEQUALITY_PORT": "x"}
-    environ |= {"TENCENTCLOUD_SECRETID": "AKID", "TENCENTCLOUD_PROFILE": "default"}
+    environ = {
+        "FACEQUALITY_SERVICE_HOST": "10.0.0.1",
+        "FACEQUALITY_SERVICE_PORT_GRPC": "1",
+        "FACEQUALITY_PORT": "tcp://10.0.0.1:1",
+    }
+    environ |= {"FACEQUALITY_PORT_1_TCP_ADDR": "10.0.0.1", "TENCENTCLOUD_PROFILE": "default"}
+    environ |= {"FACEQUALITY_LOGLEVEL": "debug", "TENCENTCLOUD_SECRETID": "AKID", "FACEQUALITY_POLICY": "strict"}
+    environ |= {"FACEQUALITY_TIMEOUT": "3", "FACEQUALITY_MYSQL_PORT": "3306"}
     assert settings.misspelt(environ) == [
         "FACEQUALITY_LOGLEVEL is not a setting; did you mean FACEQUALITY_LOG_LEVEL?",
+        "FACEQUALITY_MYSQL_PORT is not a setting",
+        "FACEQUALITY_POLICY is not a setting; did you mean FACEQUALITY_POLICY_FILE?",
+        "FACEQUALITY_TIMEOUT is not a setting",
         "TENCENTCLOUD_SECRETID is not a setting; did you mean TENCENTCLOUD_SECRET_ID?",
     ]
 
@@ -104,6 +113,12 @@ def test_the_help_lists_every_setting_with_the_default_that_it_has(monkeypatch: 
     defaults = load(monkeypatch)
     shown = dict(line.split("=", 1) for line in settings.describe().splitlines() if not line.startswith(" "))
     assert list(shown) == settings.variables()
+    meanings = [line.strip() for line in settings.describe().splitlines() if line.startswith(" ")]
+    ranges = {name: meaning.rpartition(" (")[2] for name, meaning in zip(shown, meanings, strict=True) if meaning.endswith(")")}
+    assert ranges["FACEQUALITY_QUEUE_SECONDS"] == "above 0, up to 60)"
+    assert ranges["FACEQUALITY_CACHE_ENTRIES"] == "1 to 10,000,000)"
+    assert ranges["FACEQUALITY_REFLECTION"] == "true or false)"
+    assert ranges["FACEQUALITY_TENCENTCLOUD_LANGUAGE"] == "en-US or zh-CN)"
     assert load(monkeypatch, **shown) == defaults
 
 
