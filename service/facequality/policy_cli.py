@@ -46,7 +46,7 @@ class Format(StrEnum):
 
 @cli.command()
 def check(
-    files: Annotated[list[Path], typer.Argument(help="Policy files, or directories of them; each is checked on its own.")],
+    files: Annotated[list[Path], typer.Argument(help="Policy files, or directories that make one set each.")],
     detector: Annotated[
         DetectorName, typer.Option(envvar="FACEQUALITY_DETECTOR", help="Warn of measures that this detector cannot give.")
     ] = DetectorName.EMBEDDED,

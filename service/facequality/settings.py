@@ -234,7 +234,7 @@ def load(*, serving: bool = False) -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        mistakes += [f"{_variable(str(e['loc'][0]))}: {_reason(e['msg'])}" for e in error.errors()]
+        mistakes += [f"{_variable(str(e['loc'][0]))}: {_reason(e['type'], e['msg'])}" for e in error.errors()]
     if settings is not None and serving:
         mistakes += _unprotected(settings)
     if mistakes or settings is None:
@@ -344,5 +344,5 @@ def _unserved_default(environ: Mapping[str, str]) -> list[str]:
     return mistakes
 
 
-def _reason(message: str) -> str:
-    return message.removeprefix("Value error, ")
+def _reason(kind: str, message: str) -> str:
+    return "must be true or false" if kind == "bool_parsing" else message.removeprefix("Value error, ")

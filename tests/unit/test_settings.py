@@ -42,6 +42,7 @@ def test_every_mistake_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None
             FACEQUALITY_GRPC_ADDRESS="50051",
             FACEQUALITY_METRICS_ADDRESS="::1:9090",
             FACEQUALITY_DEADLINE_SECONDS="0",
+            FACEQUALITY_REFLECTION="maybe",
             FACEQUALITY_LOG_LEVEL="loud",
             FACEQUALITY_DEFAULT_POLICY="nope",
         )
@@ -52,8 +53,10 @@ def test_every_mistake_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None
         "FACEQUALITY_GRPC_ADDRESS",
         "FACEQUALITY_METRICS_ADDRESS",
         "FACEQUALITY_DEADLINE_SECONDS",
+        "FACEQUALITY_REFLECTION",
         "FACEQUALITY_LOG_LEVEL",
     ]
+    assert "FACEQUALITY_REFLECTION: must be true or false" in lines
 
 
 def test_a_wrong_value_hides_neither_missing_keys_nor_broken_policies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
