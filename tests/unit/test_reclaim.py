@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
+import subprocess
+import sys
 
-import pytest
+BURST = """
+import asyncio
+
 from facequality import reclaim
 from facequality.reclaim import resident_bytes
 
-BLOCK = 100_000
-"""Bytes; too few for a mapping of their own, so that one in use holds those below it."""
+reclaim.PAUSE_SECONDS = 0.01
+BLOCK = 100_000  # bytes; too few for a mapping of their own, so that one in use holds those below it
 
 
-async def test_what_a_burst_leaves_is_given_back_once_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And not before."""
-    monkeypatch.setattr(reclaim, "PAUSE_SECONDS", 0.01)
+async def main():
     idle = False
     task = asyncio.create_task(reclaim.reclaim(lambda: idle))
     await asyncio.sleep(0.02)
@@ -23,15 +23,24 @@ async def test_what_a_burst_leaves_is_given_back_once_nobody_waits(monkeypatch: 
     burst = [b"x" * BLOCK for _ in range(2000)]
     in_use = burst[::100]
     held = resident_bytes() - before
-    assert held > 150e6
     del burst
     await asyncio.sleep(0.1)
-    assert resident_bytes() - before > 0.8 * held
+    kept = resident_bytes() - before
     idle = True
-    async with asyncio.timeout(5):
-        while resident_bytes() - before > 0.2 * held:
-            await asyncio.sleep(0.01)
-    assert len(in_use) == 20
+    await asyncio.sleep(0.5)
+    left = resident_bytes() - before
     task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    print(held / 1e6, kept / held, left / held, len(in_use))
+
+
+asyncio.run(main())
+"""
+
+
+def test_what_a_burst_leaves_is_given_back_once_nobody_waits() -> None:
+    """And not before. In a process of its own: nothing else is free or in use."""
+    done = subprocess.run([sys.executable, "-c", BURST], check=True, capture_output=True, text=True, timeout=60)
+    held, kept, left, _ = map(float, done.stdout.split())
+    assert held > 150
+    assert kept > 0.8
+    assert left < 0.2
