@@ -20,7 +20,6 @@ from facequality.detectors.tencentcloud.protocol import RequestBody
 from facequality.errors import ErrorReason, GateError, Overloaded, UpstreamFault
 from facequality.metrics import Metrics
 from facequality.model import PhotoBytes
-from facequality.rpc import intake
 from facequality.settings import Settings
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
@@ -61,10 +60,9 @@ async def test_calls_over_the_limit_wait_and_the_line_is_short() -> None:
         assert sample(app, "grpc_server_msg_received_total", **CHECK) == 6
 
 
-async def test_waiting_counts_against_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("wide_margin")
+async def test_waiting_counts_against_the_deadline() -> None:
     """A caller in the line gets its deadline, with details, before its own has passed."""
-    # More than a busy machine may stall for.
-    monkeypatch.setattr(intake, "MARGIN_SECONDS", 0.3)
     app, detector = local(max_in_flight=1, queue_seconds=30)
     detector.delay = 1.0
     async with running(app) as (channel, _):

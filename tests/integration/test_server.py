@@ -22,7 +22,6 @@ from facequality.errors import (
     UpstreamFault,
 )
 from facequality.metrics import Metrics
-from facequality.rpc import intake
 from facequality.rpc.server import MAX_RECEIVE_BYTES
 from facequality.rpc.status import INTERNAL_TEXT
 from facequality.settings import Settings
@@ -283,10 +282,9 @@ async def test_nothing_of_an_unexpected_exception_leaks(fake: Fake) -> None:
     assert fake.sample("facequality_detector_requests_total", detector="fake", outcome="bug") == 1
 
 
-async def test_the_gate_stops_before_the_callers_deadline_with_details(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("wide_margin")
+async def test_the_gate_stops_before_the_callers_deadline_with_details(fake: Fake) -> None:
     """The caller learns why, not only that time is up."""
-    # More than a busy machine may stall for.
-    monkeypatch.setattr(intake, "MARGIN_SECONDS", 0.3)
     fake.detector.delay = 30
     error = await failure(fake.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PORTRAIT), timeout=0.6))
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
