@@ -16,8 +16,12 @@ WORTH_BYTES = 64 * 1024 * 1024
 
 
 def resident_bytes() -> int:
-    """Memory of this process that is in use or kept, by Linux's count."""
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    """Memory of this process that is in use or kept, by Linux's count; 0 where that cannot be read."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def reclaim(idle: Callable[[], bool]) -> None:
