@@ -37,9 +37,11 @@ class FakeDetector:
     def __init__(self) -> None:
         self.answer: Detection | PhotoRefused | BaseException = EXAMPLE_2
         self.delay = 0.0
+        self.begun = 0
         self.cancelled = 0
 
     async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
+        self.begun += 1
         try:
             await asyncio.sleep(self.delay)
         except asyncio.CancelledError:

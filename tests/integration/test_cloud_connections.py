@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from facequality.detectors.tencentcloud.client import CloudOptions, TencentCloudDetector
-from facequality.detectors.tencentcloud.credentials import FileCredentials
+from facequality.detectors.tencentcloud.credentials import FileCredentials, usable
 from facequality.detectors.tencentcloud.signature import Credential
 from facequality.detectors.transport import HttpOptions
 from facequality.errors import GateError, OperatorFault
@@ -183,9 +183,20 @@ def test_a_rotated_key_file_is_read_again(tmp_path: Path) -> None:
     os.utime(secret_key, ns=(2, 2))
     with pytest.raises(OperatorFault, match=r"TENCENTCLOUD_SECRET_KEY .* is empty"):
         source()
+    secret_key.write_bytes(b"\xff")
+    with pytest.raises(OperatorFault, match="cannot be read"):
+        source()
     secret_key.unlink()
     with pytest.raises(OperatorFault, match="cannot be read"):
         source()
+
+
+@pytest.mark.parametrize("part", ["", "\u00e9", "a\nX-Other: b", "a\x7f"])
+def test_a_key_that_cannot_stand_in_a_header_is_none(part: str) -> None:
+    """It would be another header, or none."""
+    for parts in ((part, "key"), ("id", part), ("id", "key", part)):
+        with pytest.raises(OperatorFault, match="empty or malformed"):
+            usable(*parts)
 
 
 async def test_a_photo_refused_by_the_vendor_is_no_error(endpoint: Upstream) -> None:

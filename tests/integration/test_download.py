@@ -187,7 +187,7 @@ async def test_no_photo_at_the_address_is_an_error(host: Upstream, status: str, 
     ],
 )
 async def test_a_downloaded_photo_is_held_against_the_limits(host: Upstream, content: bytes, reason: Reason) -> None:
-    """By content, before the engine sees it; what is too large is not read to its end."""
+    """By content, before the engine sees it."""
     host.exchange = answering(content, kind="image/jpeg")
     inner = RecordingDetector(EXAMPLE_2)
     detector = downloading(inner)
@@ -196,6 +196,28 @@ async def test_a_downloaded_photo_is_held_against_the_limits(host: Upstream, con
     assert refused.reason is reason
     assert inner.calls == []
     await detector.aclose()
+
+
+async def test_what_is_too_large_is_not_read_to_its_end(host: Upstream) -> None:
+    """A stranger's host could fill the gate's memory."""
+    sent = 0
+
+    async def large(_: Received, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 104857600\r\n\r\n")
+        for _piece in range(1600):
+            writer.write(bytes(65_536))
+            await writer.drain()
+            sent += 65_536
+
+    host.exchange = large
+    detector = downloading(RecordingDetector(EXAMPLE_2))
+    refused = await detector.detect(uri(host), DetectOptions())
+    await detector.aclose()
+    assert isinstance(refused, PhotoRefused)
+    assert refused.reason is Reason.IMAGE_TOO_LARGE
+    # Beside what the sockets hold.
+    assert sent < MAX_BYTES + 16_000_000
 
 
 async def test_a_downloaded_photo_is_refused_for_all_that_is_wrong_with_it(host: Upstream) -> None:

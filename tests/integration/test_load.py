@@ -96,6 +96,19 @@ async def test_bytes_in_flight_are_bounded() -> None:
     assert sample(app, "facequality_in_flight_bytes") == 0
 
 
+async def test_a_message_that_has_been_read_holds_its_own_size_alone() -> None:
+    """Ten small photos fit beside each other into room for two of the largest."""
+    app, detector = local(max_in_flight_mib=16, queue_seconds=30)
+    detector.delay = 1.0
+    async with running(app) as (channel, _):
+        stub = pb_grpc.FaceQualityServiceStub(channel)
+        calls = [asyncio.ensure_future(stub.CheckFaceQuality(distinct(number))) for number in range(10)]
+        await until(lambda: sample(app, "grpc_server_msg_received_total", **CHECK) == 10)
+        assert sample(app, "facequality_queued_calls") == 0
+        assert sample(app, "facequality_in_flight_bytes") < 1024 * 1024
+        await asyncio.gather(*calls)
+
+
 async def test_calls_in_the_line_bring_little_of_their_messages() -> None:
     """All of them, 8 MiB each, would come on gRPC's own estimate of the connection; what waits in a caller costs nothing."""
     app, detector = local(max_in_flight=1, max_queued=32, queue_seconds=30)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
+import threading
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from facequality.parts import StartError
+from facequality.policy import PolicySet, built_in
+from facequality.reload import PolicyStore
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import verdict_pb2
 
@@ -128,9 +133,28 @@ async def test_without_events_the_file_is_looked_at_now_and_then(tmp_path: Path,
     path = tmp_path / "policies.yaml"
     write(path, STRICT)
     async with gate(path) as served:
-        before = revision(served)
-        write(path, LOOSE)
-        await until(lambda: revision(served) != before)
+        # Twice: the first change may be seen as the watch begins.
+        for text in (LOOSE, STRICT):
+            before = revision(served)
+            write(path, text)
+            await until(lambda before=before: revision(served) != before)
+
+
+async def test_files_are_read_off_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow disk holds up no check; one that cannot be read at all changes nothing and is told."""
+    threads: list[threading.Thread] = []
+
+    def unreadable(*_: object) -> PolicySet:
+        threads.append(threading.current_thread())
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("facequality.reload.load", unreadable)
+    served = built_in(datetime.now(UTC))
+    store = PolicyStore(served)
+    await store.reload(tmp_path, "")
+    assert store() is served
+    assert store.last_failure is not None
+    assert threads[0] is not threading.main_thread()
 
 
 async def test_no_content_ends_the_watch(tmp_path: Path) -> None:

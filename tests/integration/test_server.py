@@ -38,7 +38,8 @@ from tests import photos
 from tests.conftest import Served
 from tests.detections import EXAMPLE_2
 from tests.detectors import FakeDetector
-from tests.running import Fake, details, failure, handled, running
+from tests.loading import distinct, local
+from tests.running import Fake, details, failure, handled, running, until
 
 PORTRAIT = photos.encode(photos.portrait())
 BIN = Path(sys.executable).parent
@@ -222,6 +223,19 @@ async def test_a_stop_waits_for_accepted_calls(fake: Fake) -> None:
         await fake.app.stop(drain_seconds=0, grace_seconds=10)
     assert [response.verdict for response in await asyncio.gather(*accepted)] == [verdict_pb2.VERDICT_REJECTED] * 4
     assert [line["event"] for line in lines if line["log_level"] == "warning"] == []
+
+
+async def test_a_stop_waits_for_the_slowest() -> None:
+    """Not for the first that ends."""
+    app, detector = local()
+    async with running(app) as (channel, _):
+        stub = pb_grpc.FaceQualityServiceStub(channel)
+        calls = []
+        for number, detector.delay in enumerate((0.4, 1.2), 1):
+            calls.append(asyncio.ensure_future(stub.CheckFaceQuality(distinct(number))))
+            await until(lambda number=number: detector.begun == number)
+        await app.stop(drain_seconds=0, grace_seconds=10)
+        assert len(await asyncio.gather(*calls)) == 2
 
 
 async def test_a_stop_tells_of_the_calls_that_it_cuts(fake: Fake) -> None:

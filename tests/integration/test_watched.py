@@ -168,6 +168,26 @@ async def _status(watch: Any) -> int | None:
         return None
 
 
+async def test_reflections_are_bounded_and_end(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each always reads. One that asks nothing more ends, and its place is another's; one that its client ends, ends well."""
+    monkeypatch.setattr(infrastructure, "MAX_REFLECTIONS", 2)
+    monkeypatch.setattr(infrastructure, "REFLECTION_PAUSE_SECONDS", 0.5)
+    channel: Any = served.channel
+    reflect = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+    services = b"\x3a\x00"
+    streams = [reflect() for _ in range(2)]
+    for stream in streams:
+        await stream.write(services)
+        assert b"facequality.v1.FaceQualityService" in await stream.read()
+    assert (await failure(reflect(iter([services])).read())).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    for stream in streams:
+        assert (await failure(stream.read())).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    last = reflect(iter([services]))
+    assert b"facequality.v1.FaceQualityService" in await last.read()
+    assert await last.read() is grpc.aio.EOF
+    assert await last.code() is grpc.StatusCode.OK
+
+
 async def test_messages_that_do_not_end_are_few_at_a_time(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each may bring 8 MiB before gRPC can be told that it is too large; who waits for one of them is not forgotten."""
     monkeypatch.setattr(infrastructure, "READ_SECONDS", 0.3)

@@ -83,9 +83,37 @@ async def test_room_is_set_aside_for_the_largest_message_until_it_is_read() -> N
     assert gate.held_bytes == 0
 
 
+async def test_a_caller_that_goes_as_its_turn_comes_leaves_nothing_behind() -> None:
+    """Not its place, not its room."""
+    gate = admission(calls=1)
+    first = await gate.enter()
+    waiting = asyncio.create_task(gate.enter())
+    await settle()
+    first.leave()
+    waiting.cancel()
+    await settle()
+    assert waiting.cancelled()
+    assert (gate._running, gate.held_bytes, gate.queued) == (0, 0, 0)
+
+
+async def test_a_turn_is_not_lost_on_a_caller_that_has_gone() -> None:
+    """It is the next one's."""
+    gate = admission(calls=1)
+    first = await gate.enter()
+    gone, waiting = (asyncio.create_task(gate.enter()) for _ in range(2))
+    await settle()
+    gone.cancel()
+    first.leave()
+    await settle()
+    assert gone.cancelled()
+    assert waiting.done()
+    waiting.result().leave()
+    assert (gate._running, gate.held_bytes, gate.queued) == (0, 0, 0)
+
+
 @given(st.lists(st.tuples(st.sampled_from(["enter", "cancel", "shrink", "leave"]), st.integers(0, LARGEST)), max_size=60))
 def test_whatever_happens_the_bounds_hold_and_everything_is_given_back(steps: list[tuple[str, int]]) -> None:
-    """Cancelled at any moment, also in the very one in which its turn comes."""
+    """Cancelled at any moment."""
 
     async def run() -> None:
         gate = admission(calls=3, room=3, queued=3)

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from facequality.breaker import Breaker, BreakerRules, State
-from facequality.detectors import deadline
-from facequality.detectors.resilience import BreakingDetector
-from facequality.errors import ErrorReason, UpstreamFault
-from facequality.model import DetectOptions, PhotoBytes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.detections import EXAMPLE_2
-from tests.detectors import FakeDetector, RecordingDetector
-
-PHOTO = PhotoBytes(b"x")
 RULES = BreakerRules(faults_in_a_row=3, share=0.5, window=10, open_seconds=10, probes=2)
 
 
@@ -99,7 +89,7 @@ def test_a_cancelled_probe_gives_its_place_back() -> None:
 
 
 def test_a_straggler_from_before_a_change_of_state_tells_nothing() -> None:
-    """A slow failure of the last outage does not fail today's probe."""
+    """A slow failure of the last outage does not fail today's probe, nor is a cancelled one's place a probe's."""
     breaker = Breaker(RULES)
     straggler = breaker.admit(0)
     assert straggler is not None
@@ -108,55 +98,58 @@ def test_a_straggler_from_before_a_change_of_state_tells_nothing() -> None:
     assert breaker.admit(10) is not None
     breaker.record(straggler, fault=True, now=11)
     assert state(breaker) is State.HALF_OPEN
+    assert breaker.admit(11) is not None
+    breaker.release(straggler)
+    assert breaker.admit(11) is None
 
 
-async def test_every_new_state_is_told_when_it_begins() -> None:
-    """Half open too, though its probe may hang."""
-    now, told = 0.0, list[State]()
-    fault = UpstreamFault(ErrorReason.UPSTREAM_INTERNAL, "down")
-    inner = RecordingDetector(fault)
-    detector = BreakingDetector(
-        inner, Breaker(BreakerRules(faults_in_a_row=1, probes=1)), clock=lambda: now, on_state=told.append
-    )
-    with pytest.raises(UpstreamFault):
-        await detector.detect(PHOTO, DetectOptions())
-    assert told == [State.OPEN]
-    now = 10.0
-    with pytest.raises(UpstreamFault):
-        await detector.detect(PHOTO, DetectOptions())
-    assert told == [State.OPEN, State.HALF_OPEN, State.OPEN]
-    now, inner.answer = 20.0, EXAMPLE_2
-    await detector.detect(PHOTO, DetectOptions())
-    assert told[3:] == [State.HALF_OPEN, State.CLOSED]
+def test_only_recent_calls_have_a_share() -> None:
+    """The window moves on, and nothing is counted before it is full."""
+    breaker = Breaker(RULES)
+    for _ in range(20):
+        run(breaker, fault=False, now=0)
+    for fault in (True, True, False, True, True, False):
+        run(breaker, fault=fault, now=0)
+    assert state(breaker) is State.CLOSED
+    run(breaker, fault=True, now=0)
+    assert state(breaker) is State.OPEN
+    young = Breaker(RULES)
+    for fault in (True, True, False, True, True, False, True):
+        run(young, fault=fault, now=0)
+    assert state(young) is State.CLOSED
 
 
-@pytest.mark.parametrize(
-    ("spent", "left", "state"),
-    [
-        (1.2, 0.0, State.OPEN),
-        # Its caller's own timer was first, by as much as the request was longer on its way than the caller's leaving.
-        (1.2, 0.05, State.OPEN),
-        (1.2, 5.0, State.CLOSED),
-        (0.9, 0.0, State.CLOSED),
-    ],
-)
-async def test_a_call_that_ends_with_its_time_is_the_vendors_fault_if_it_had_a_second(
-    spent: float, left: float, state: State
-) -> None:
-    """Whoever's timer is first. A caller that leaves early tells nothing of the vendor."""
-    now, breaker = 0.0, Breaker(BreakerRules(faults_in_a_row=1))
-    inner = FakeDetector()
-    inner.answer = asyncio.CancelledError()
-    detector = BreakingDetector(inner, breaker, clock=lambda: now)
-    deadline.current.set(deadline.Deadline.after(left))
-    call = asyncio.ensure_future(detector.detect(PHOTO, DetectOptions()))
-    # It has been admitted once it waits.
-    inner.delay = 0.01
-    await asyncio.sleep(0)
-    now = spent
-    with pytest.raises(asyncio.CancelledError):
-        await call
-    assert breaker.state is state
+def test_closed_again_it_has_forgotten_the_outage() -> None:
+    """Neither its row nor its share."""
+    row = tripped()
+    for _ in range(2):
+        run(row, fault=False, now=10)
+    run(row, fault=True, now=11)
+    assert state(row) is State.CLOSED
+    share = Breaker(RULES)
+    for fault in (True, True, False, True, True, False, False, False, True, True):
+        run(share, fault=fault, now=0)
+    assert state(share) is State.OPEN
+    for fault in (False, False, False, True):
+        run(share, fault=fault, now=10)
+    assert state(share) is State.CLOSED
+
+
+def test_open_again_it_has_forgotten_the_probes_that_succeeded() -> None:
+    """All of them must, in one go."""
+    breaker = tripped()
+    run(breaker, fault=False, now=10)
+    run(breaker, fault=True, now=10)
+    assert state(breaker) is State.OPEN
+    run(breaker, fault=False, now=20)
+    assert state(breaker) is State.HALF_OPEN
+
+
+def test_half_open_it_says_to_come_back_in_a_second() -> None:
+    """By then the probes may be in."""
+    breaker = tripped()
+    breaker.admit(10)
+    assert breaker.retry_after(10) == 1
 
 
 @given(st.lists(st.tuples(st.sampled_from(["ok", "fault", "release", "admit"]), st.floats(0, 5)), max_size=80))

@@ -25,6 +25,12 @@ def test_a_malformed_id_is_replaced(given_id: str) -> None:
     assert re.fullmatch("[0-9a-f]{32}", made)
 
 
+@pytest.mark.parametrize("trace", [f"{TRACE}\r\nX-Other: y", f" {TRACE}", TRACE.upper(), TRACE[:-1]])
+def test_a_malformed_trace_context_is_dropped(trace: str) -> None:
+    """It would be sent on to the vendor."""
+    assert correlate({"traceparent": trace}).traceparent is None
+
+
 @given(st.dictionaries(st.sampled_from(["x-request-id", "traceparent"]), st.text() | st.binary()))
 def test_any_metadata_gives_ids(metadata: dict[str, str | bytes]) -> None:
     """Never raises; a trace context is well formed or absent."""

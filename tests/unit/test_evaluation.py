@@ -9,6 +9,7 @@ from facequality.evaluation import evaluate
 from facequality.measure import MEASURES, Bound
 from facequality.model import (
     BoundingBox,
+    Completeness,
     Detection,
     Face,
     FaceQuality,
@@ -80,6 +81,20 @@ def test_numbers_that_are_absent_leave_the_others_judged(quality: FaceQuality | 
     assert judge(by_size, detection).verdict is Verdict.ACCEPTED
 
 
+def test_eight_zeros_and_no_ninth_are_no_assessment_either() -> None:
+    """A null among them makes no measurement of the others."""
+    quality = FaceQuality(0, 0, 0, Completeness(0, 0, 0, 0, 0, None))
+    face = dataclasses.replace(EXAMPLE_2.faces[0], quality=quality)
+    detection = dataclasses.replace(EXAMPLE_2, faces=(face,))
+    assert judge(PRESETS["loose"], detection).reasons == (R.MEASUREMENT_MISSING,)
+
+
+def test_a_judged_face_without_quality_has_no_judgement_of_its_own() -> None:
+    """As the contract has it: absent where quality is."""
+    face = dataclasses.replace(EXAMPLE_2.faces[0], quality=None)
+    assert evaluate(PRESETS["loose"], dataclasses.replace(EXAMPLE_2, faces=(face,))).faces == (None,)
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_no_face_is_one_reason_and_no_judged_face(preset: str) -> None:
     """An empty answer is NO_FACE, not a pass."""
@@ -108,6 +123,7 @@ def test_the_largest_box_is_judged_and_ties_keep_the_vendors_order() -> None:
         (FaceRule.DOMINANT, [(34, 100), (100, 100)], (R.MULTIPLE_FACES,)),
         (FaceRule.DOMINANT, [(0, 0), (0, 0)], (R.MULTIPLE_FACES,)),
         (FaceRule.DOMINANT, [(100, 100)], ()),
+        (FaceRule.DOMINANT, [(100, 100), (90, 100), (1, 1)], (R.MULTIPLE_FACES,)),
         (FaceRule.EXACTLY_ONE, [(100, 100), (1, 1)], (R.MULTIPLE_FACES,)),
         (FaceRule.EXACTLY_ONE, [(100, 100)], ()),
     ],

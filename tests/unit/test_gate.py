@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -65,19 +66,18 @@ async def test_a_photo_that_breaks_a_limit_is_never_paid_for(data: bytes) -> Non
         ("normal", DetectOptions(), 2, False),
         ("enroll", DetectOptions(max_face_num=7), 7, False),
         ("loose", DetectOptions(need_face_attributes=True), 1, True),
+        ("strict", DetectOptions(min_face_size=20, face_model_version="2.0", need_rotate_detection=True), 2, True),
         ("strict", DetectOptions(), 2, True),
     ],
 )
 async def test_the_policy_adds_what_it_needs_and_nothing_else(
     policy: str, asked: DetectOptions, faces: int, attributes: bool
 ) -> None:
-    """Faces for its rule, attributes for its bounds; sizes are judged by the gate, never sent."""
+    """Faces for its rule, attributes for its bounds; the rest is as asked: a policy's sizes are judged by the gate, never sent."""
     detector = RecordingDetector(EXAMPLE_2)
     await gate_with(detector).check(CheckRequest(PHOTO, policy, asked))
     ((_, options),) = detector.calls
-    assert options.max_face_num == faces
-    assert options.need_face_attributes is attributes
-    assert options.min_face_size == 34
+    assert options == replace(asked, max_face_num=faces, need_face_attributes=attributes)
 
 
 async def test_a_photo_that_the_detector_refused_is_a_verdict() -> None:

@@ -63,14 +63,15 @@ def test_any_bytes_are_what_protobuf_makes_of_them(raw: bytes) -> None:
     assert by_view(raw) == by_protobuf(raw)
 
 
+@pytest.mark.parametrize("policy", ["", "strict"])
 @pytest.mark.parametrize("size", [1, 127, 128, 16_384, 3_700_000])
-def test_a_photo_that_comes_first_is_not_copied(size: int) -> None:
-    """It lies where it was received."""
-    raw = pb.CheckFaceQualityRequest(image=bytes(size), policy="strict").SerializeToString()
+def test_a_photo_that_comes_first_is_not_copied(size: int, policy: str) -> None:
+    """It lies where it was received, also where nothing follows it."""
+    raw = pb.CheckFaceQualityRequest(image=bytes(size), policy=policy).SerializeToString()
     message = CheckMessage.parse(raw)
     assert message.image is not None
     assert message.image.obj is raw
-    assert (len(message.image), message.fields.policy, message.fields.image) == (size, "strict", b"")
+    assert (len(message.image), message.fields.policy, message.fields.image) == (size, policy, b"")
 
 
 def test_a_photo_does_not_keep_alive_what_a_message_is_padded_with() -> None:

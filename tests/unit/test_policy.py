@@ -135,3 +135,11 @@ def test_unavailable_measures_are_named() -> None:
     given_measures = frozenset(PRESETS["enroll"].bounds)
     assert PRESETS["enroll"].unavailable(given_measures) == ()
     assert PRESETS["strict"].unavailable(given_measures) == (Measure.PITCH, Measure.YAW, Measure.ROLL, Measure.MASK)
+
+
+def test_a_callers_long_name_is_not_repeated_whole() -> None:
+    """Neither in the text nor in what goes into the trailing metadata."""
+    with pytest.raises(PolicyNotFound) as caught:
+        built_in(NOW).get("x" * 100_000)
+    assert len(caught.value.message) < 500
+    assert caught.value.metadata["policy"] == "x" * 64

@@ -48,6 +48,14 @@ def test_any_policy_loads_back_to_the_same_revision(policy: Policy) -> None:
         assert written(served, Path(folder)).get("").revision == policy.revision
 
 
+def test_a_document_has_all_that_a_policy_has(tmp_path: Path) -> None:
+    """Its shadow, and the sentences of its own."""
+    text = "default: a\npolicies: {a: {extends: enroll, shadow: b, guidance: {TOO_DARK: {en: Lamp.}}}, b: {extends: strict}}"
+    written_out = document(loaded(tmp_path, text), ["a"])["policies"]
+    assert (written_out["a"]["shadow"], written_out["a"]["guidance"]) == ("b", {"TOO_DARK": {"en": "Lamp."}})
+    assert "b" in written_out
+
+
 @pytest.mark.parametrize("page", [WORKED / "README.md", WORKED.parent.parent / "README.md"])
 def test_what_the_pages_show_is_a_policy_file(page: Path, tmp_path: Path) -> None:
     """To be copied."""
@@ -85,6 +93,7 @@ def test_making_a_bound_advisory_loosens_it() -> None:
     assert [change.effect for change in differences(blocking, advisory)] == [Effect.LOOSENS]
     assert [change.effect for change in differences(advisory, blocking)] == [Effect.TIGHTENS]
     assert [change.effect for change in differences(nothing, advisory)] == [Effect.REPORTS]
+    assert [change.effect for change in differences(advisory, nothing)] == [Effect.REPORTS]
 
 
 @given(policies(), policies(), detections)

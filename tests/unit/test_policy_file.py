@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -264,3 +265,45 @@ def test_the_worked_policies_load_and_fit_the_schema(file: Path) -> None:
 def test_there_are_three_worked_policies() -> None:
     """A kiosk, a phone, a bulk import."""
     assert len(list(WORKED.glob("*.yaml"))) == 3
+
+
+def test_one_side_of_an_inherited_bound_can_be_dropped(tmp_path: Path) -> None:
+    """The other stays."""
+    served = loaded(tmp_path, "policies: {k: {extends: enroll, bounds: {brightness: {max: null}}}}")
+    assert served.get("").bounds[Measure.BRIGHTNESS] == Bound(30, None)
+
+
+def test_an_advisory_list_is_inherited_or_replaced(tmp_path: Path) -> None:
+    """Never joined: an empty one makes every bound block."""
+    policies = "{a: {extends: enroll, advisory: [score]}, b: {extends: a}, c: {extends: a, advisory: []}, d: {extends: a, advisory: [sharpness]}}"
+    served = loaded(tmp_path, f"default: a\npolicies: {policies}")
+    wanted = [{Measure.SCORE}, {Measure.SCORE}, set(), {Measure.SHARPNESS}]
+    assert [served.get(name).advisory for name in "abcd"] == wanted
+
+
+def test_a_policy_of_the_files_comes_before_a_preset_of_its_name(tmp_path: Path) -> None:
+    """As a base for others too."""
+    policies = "{enroll: {extends: enroll, bounds: {sharpness: {min: 60}}}, k: {extends: enroll}}"
+    assert loaded(tmp_path, f"default: k\npolicies: {policies}").get("k").bounds[Measure.SHARPNESS] == Bound(60)
+
+
+@pytest.mark.parametrize("name", ["kiosk.1", "kiosk 1", "kiosk!", "a" * 64])
+def test_names_fit_into_labels(tmp_path: Path, name: str) -> None:
+    """To their last letter."""
+    with pytest.raises(PolicyFileError, match="a name is"):
+        loaded(tmp_path, f'policies: {{"{name}": {{extends: enroll}}}}')
+
+
+def test_a_hundred_policies_are_served_and_no_more(tmp_path: Path) -> None:
+    """Each has series of its own."""
+    first = "default: p0\npolicies:\n" + "".join(f"  p{number}: {{extends: loose}}\n" for number in range(100))
+    assert len(loaded(tmp_path, first).policies) == 100
+    with pytest.raises(PolicyFileError, match="more than 100"):
+        loaded(tmp_path, first + "  p100: {extends: loose}\n")
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    """A pipe would never end."""
+    os.mkfifo(tmp_path / "policies.yaml")
+    with pytest.raises(PolicyFileError, match="not a regular file"):
+        load(tmp_path, NOW)

@@ -209,6 +209,12 @@ def test_no_faces_is_an_empty_detection() -> None:
         EXAMPLES[2].replace(b'"X": 156', b'"X": "156"'),
         EXAMPLES[2].replace(b'"X": 156', b'"X": 1.5'),
         EXAMPLES[2].replace(b'"X": 156', b'"X": 99999999999'),
+        EXAMPLES[2].replace(b'"X": 156', b'"X": 2147483648'),
+        *(
+            b'{"Response": {"RequestId": "x", "ImageWidth": 1, "ImageHeight": 1, "FaceInfos": %b, "FaceModelVersion": "3.0"}}'
+            % infos
+            for infos in (b"{}", b'""', b"0", b"false")
+        ),
         EXAMPLES[2].replace(b'"X": 156', b'"X": null'),
         EXAMPLES[2].replace(b'"Score": 63', b'"Score": true'),
         EXAMPLES[2].replace(b'"Score": 63', b'"Score": 1e999'),
@@ -233,6 +239,14 @@ def test_another_http_status_is_a_gateway_speaking(status: int) -> None:
     assert caught.value.reason is ErrorReason.UPSTREAM_HTTP_STATUS
     ids = {"upstream_request_id": "bcde47b5-e6d8-446e-a538-bcecffbe306a"}
     assert caught.value.metadata == {"http_status": str(status), **ids}
+
+
+@pytest.mark.parametrize("request_id", [b"5", b'["x"]', b"{}", b"true", b"null"])
+def test_a_gateways_request_id_is_a_text_or_none(request_id: bytes) -> None:
+    """Whatever speaks there need not know the vendor's forms."""
+    with pytest.raises(UpstreamFault) as caught:
+        decode(502, b'{"Response": {"RequestId": %b}}' % request_id, attributes_asked=True)
+    assert caught.value.metadata == {"http_status": "502"}
 
 
 json_values = st.recursive(

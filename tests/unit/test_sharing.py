@@ -160,7 +160,26 @@ async def test_an_answer_is_kept_for_a_while_and_says_so(slow: Slow, answer: Ans
     assert (slow.begun, saved) == (2, [Saved.CACHED])
     now[0] = 61
     assert await sharing.detect(PHOTO, OPTIONS) == answer
-    assert not any(PHOTO.data in repr(key).encode() for key in cache)
+
+
+@pytest.mark.parametrize("fingerprint", [None, digest])
+async def test_a_cache_keeps_no_photo(slow: Slow, fingerprint: Fingerprint | None) -> None:
+    """Its keys are digests, whatever the detector has no fingerprint of its own for."""
+    slow.go.set()
+    cache: dict[Key, Answer] = {}
+    await SharingDetector(slow, fingerprint, cache=cache).detect(PhotoBytes(LARGE), OPTIONS)
+    ((fingerprinted, _),) = cache
+    assert isinstance(fingerprinted, str)
+    assert len(fingerprinted) == 64
+
+
+async def test_a_call_without_time_is_not_begun(slow: Slow) -> None:
+    """A timer alone would let a whole request leave, and be paid, before it fires."""
+    for seconds in (-0.01, 0.0):
+        deadline.current.set(Deadline.after(seconds))
+        with pytest.raises(DeadlineExceeded):
+            await DeadlineDetector(slow).detect(PHOTO, OPTIONS)
+    assert slow.begun == 0
 
 
 async def test_answers_of_a_callers_own_size_are_not_kept(slow: Slow) -> None:

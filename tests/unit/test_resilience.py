@@ -1,0 +1,160 @@
+"""The breaker and the retries around a detector: what counts, what is tried again, and within which budget."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from facequality.breaker import Breaker, BreakerRules, State
+from facequality.detectors import deadline
+from facequality.detectors.resilience import BreakingDetector, RetryBudget, RetryingDetector
+from facequality.errors import ErrorReason, GateError, LimitReached, OperatorFault, Retry, UpstreamFault
+from facequality.model import DetectOptions, PhotoBytes
+
+from tests.detections import EXAMPLE_2
+from tests.detectors import FakeDetector, RecordingDetector
+
+PHOTO = PhotoBytes(b"x")
+FAULT = UpstreamFault(ErrorReason.UPSTREAM_INTERNAL, "down", retry=Retry.YES)
+REFUSED_KEY = OperatorFault(ErrorReason.UPSTREAM_CREDENTIALS, "no")
+THROTTLED = LimitReached(ErrorReason.UPSTREAM_RATE_LIMIT, "no")
+
+
+@pytest.fixture(autouse=True)
+def _no_deadline() -> Iterator[None]:
+    token = deadline.current.set(None)
+    yield
+    deadline.current.reset(token)
+
+
+def state(breaker: Breaker) -> State:
+    return breaker.state
+
+
+async def failing(detector: BreakingDetector | RetryingDetector) -> None:
+    with pytest.raises((GateError, asyncio.CancelledError)):
+        await detector.detect(PHOTO, DetectOptions())
+
+
+async def test_every_new_state_is_told_when_it_begins() -> None:
+    """Half open too, though its probe may hang."""
+    now, told = 0.0, list[State]()
+    inner = RecordingDetector(FAULT)
+    detector = BreakingDetector(
+        inner, Breaker(BreakerRules(faults_in_a_row=1, probes=1)), clock=lambda: now, on_state=told.append
+    )
+    await failing(detector)
+    assert told == [State.OPEN]
+    now = 10.0
+    await failing(detector)
+    assert told == [State.OPEN, State.HALF_OPEN, State.OPEN]
+    now, inner.answer = 20.0, EXAMPLE_2
+    await detector.detect(PHOTO, DetectOptions())
+    assert told[3:] == [State.HALF_OPEN, State.CLOSED]
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        ErrorReason.UPSTREAM_NETWORK,
+        ErrorReason.UPSTREAM_TIMEOUT,
+        ErrorReason.UPSTREAM_INTERNAL,
+        ErrorReason.UPSTREAM_HTTP_STATUS,
+        ErrorReason.UPSTREAM_MALFORMED,
+        ErrorReason.UPSTREAM_UNKNOWN,
+    ],
+)
+async def test_each_fault_of_the_vendors_counts(reason: ErrorReason) -> None:
+    """Also an answer that is none."""
+    breaker = Breaker(BreakerRules(faults_in_a_row=1))
+    await failing(BreakingDetector(RecordingDetector(UpstreamFault(reason, "x")), breaker))
+    assert breaker.state is State.OPEN
+
+
+async def test_what_tells_nothing_ends_no_row_of_faults() -> None:
+    """An operator's error in between is no success of the vendor's."""
+    inner, breaker = RecordingDetector(FAULT), Breaker(BreakerRules(faults_in_a_row=2))
+    detector = BreakingDetector(inner, breaker)
+    for error in (FAULT, REFUSED_KEY, FAULT):
+        inner.answer = error
+        await failing(detector)
+    assert breaker.state is State.OPEN
+
+
+@pytest.mark.parametrize("nothing", [asyncio.CancelledError(), REFUSED_KEY, THROTTLED])
+async def test_a_probe_that_tells_nothing_gives_its_place_back(nothing: BaseException) -> None:
+    """Or nobody would ever be let through again."""
+    now, inner = 0.0, FakeDetector()
+    inner.answer = FAULT
+    breaker = Breaker(BreakerRules(faults_in_a_row=1, probes=1))
+    detector = BreakingDetector(inner, breaker, clock=lambda: now)
+    await failing(detector)
+    now, inner.answer = 10.0, nothing
+    await failing(detector)
+    assert state(breaker) is State.HALF_OPEN
+    inner.answer = EXAMPLE_2
+    assert await detector.detect(PHOTO, DetectOptions()) == EXAMPLE_2
+    assert state(breaker) is State.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("spent", "left", "error", "wanted"),
+    [
+        (1.2, 0.0, asyncio.CancelledError(), State.OPEN),
+        # Its caller's own timer was first, by as much as the request was longer on its way than the caller's leaving.
+        (1.2, 0.05, asyncio.CancelledError(), State.OPEN),
+        (1.2, 5.0, asyncio.CancelledError(), State.CLOSED),
+        (0.9, 0.0, asyncio.CancelledError(), State.CLOSED),
+        (1.2, 0.0, THROTTLED, State.CLOSED),
+    ],
+)
+async def test_a_call_that_ends_with_its_time_is_the_vendors_fault_if_it_had_a_second(
+    spent: float, left: float, error: BaseException, wanted: State
+) -> None:
+    """Whoever's timer is first. A caller that leaves early tells nothing of the vendor, nor does a limit of our own."""
+    clock, breaker, inner = iter([0.0, spent]), Breaker(BreakerRules(faults_in_a_row=1)), FakeDetector()
+    inner.answer = error
+    deadline.current.set(deadline.Deadline.after(left))
+    await failing(BreakingDetector(inner, breaker, clock=lambda: next(clock)))
+    assert breaker.state is wanted
+
+
+async def test_retries_stay_within_the_budget() -> None:
+    """A tenth of the calls, and what it begins with: nothing else stops them here."""
+    inner = RecordingDetector(FAULT)
+    detector = RetryingDetector(inner, jitter=lambda *_: 0.0)
+    for _ in range(100):
+        await failing(detector)
+    assert 100 + 3 <= len(inner.calls) <= 100 + 3 + 10
+
+
+async def test_calls_that_succeed_earn_retries() -> None:
+    """Eleven of them one."""
+    inner = RecordingDetector(EXAMPLE_2)
+    detector = RetryingDetector(inner, RetryBudget(tokens=0), jitter=lambda *_: 0.0)
+    for _ in range(11):
+        await detector.detect(PHOTO, DetectOptions())
+    inner.answer = FAULT
+    await failing(detector)
+    assert len(inner.calls) == 11 + 2
+
+
+async def test_waits_are_drawn_up_to_a_bound_that_doubles() -> None:
+    """From nothing on: full jitter."""
+    drawn: list[tuple[float, float]] = []
+
+    def jitter(least: float, most: float) -> float:
+        drawn.append((least, most))
+        return 0.0
+
+    await failing(RetryingDetector(RecordingDetector(FAULT), jitter=jitter))
+    assert drawn[:2] == [(0.0, 0.1), (0.0, 0.2)]
+
+
+async def test_a_call_whose_time_is_nearly_over_is_not_tried_again() -> None:
+    """What is left would be paid for in vain."""
+    inner = RecordingDetector(FAULT)
+    deadline.current.set(deadline.Deadline.after(0.05))
+    await failing(RetryingDetector(inner, jitter=lambda *_: 0.0))
+    assert len(inner.calls) == 1
