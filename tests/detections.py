@@ -10,6 +10,7 @@ from facequality.model import (
     Face,
     FaceAttributes,
     FaceQuality,
+    Hair,
     Measure,
 )
 from facequality.policy import FaceRule, Policy
@@ -55,7 +56,23 @@ sides = st.integers(0, 4000)
 qualities = st.builds(
     FaceQuality, points, points, points, st.builds(Completeness, points, points, points, points, points, points)
 )
-attributes = st.builds(FaceAttributes, glass=flags, pitch=angles, yaw=angles, roll=angles, hat=flags, mask=flags, eye_open=flags)
+percents = st.none() | st.integers(0, 100)
+hair = st.builds(Hair, st.none() | st.integers(0, 4), st.none() | st.integers(0, 1), st.none() | st.integers(0, 3))
+attributes = st.builds(
+    FaceAttributes,
+    gender=percents,
+    age=percents,
+    expression=percents,
+    glass=flags,
+    pitch=angles,
+    yaw=angles,
+    roll=angles,
+    beauty=percents,
+    hat=flags,
+    mask=flags,
+    eye_open=flags,
+    hair=st.none() | hair,
+)
 boxes = st.builds(BoundingBox, st.integers(-100, 4000), st.integers(-100, 4000), sides, sides)
 faces = st.builds(Face, boxes, st.none() | qualities, st.none() | attributes)
 detections = st.builds(
@@ -65,9 +82,10 @@ detections = st.builds(
 
 @st.composite
 def bounds(draw: st.DrawFn, measure: Measure) -> Bound:
-    """Draw bounds that a policy may set on a measure."""
+    """Draw bounds that a policy may set on a measure, also fractions."""
     spec = MEASURES[measure]
-    values = st.integers(int(spec.lowest), int(spec.highest)).map(float)
+    steps = 1 if spec.is_flag else 4
+    values = st.integers(int(spec.lowest) * steps, int(spec.highest) * steps).map(lambda number: number / steps)
     low = draw(values) if spec.low is not None else None
     high = draw(values) if spec.high is not None else None
     if low is not None and high is not None:

@@ -173,6 +173,7 @@ class App:
             reason.cancel()
         if self.in_flight.count:
             log.warning("server.calls_cut", calls=self.in_flight.count)
+        self.in_flight.are_cut = True
         # Open health watches would hold the servers for the whole grace time: only checks are waited for.
         await asyncio.gather(*(server.stop(0) for server in self._servers))
         await refusing

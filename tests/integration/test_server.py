@@ -239,7 +239,7 @@ async def test_a_stop_waits_for_the_slowest() -> None:
 
 
 async def test_a_stop_tells_of_the_calls_that_it_cuts(fake: Fake) -> None:
-    """They outlast the grace time."""
+    """They outlast the grace time, and nobody takes them for cancelled by their callers."""
     fake.detector.delay = 0.8
     cut = asyncio.ensure_future(failure(fake.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PORTRAIT))))
     await asyncio.sleep(0.2)
@@ -247,6 +247,8 @@ async def test_a_stop_tells_of_the_calls_that_it_cuts(fake: Fake) -> None:
         await fake.app.stop(drain_seconds=0, grace_seconds=0.1)
     assert (await cut).code() is grpc.StatusCode.UNAVAILABLE
     assert [line["calls"] for line in lines if line["event"] == "server.calls_cut"] == [1]
+    assert [line["code"] for line in lines if line["event"] == "rpc.handled"] == ["UNAVAILABLE"]
+    assert (handled(fake, "Unavailable"), handled(fake, "Canceled")) == (1, 0)
 
 
 R = ErrorReason

@@ -57,6 +57,8 @@ class InFlight:
 
     def __init__(self, metrics: Metrics) -> None:
         """Nothing is in progress yet."""
+        self.are_cut = False
+        """Whether those that are left are ended by the gate: their cancellation is not their callers'."""
         self._count = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -122,9 +124,13 @@ class AccessLog:
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Runs every call as a `_Call`. Handlers are wrapped once."""
 
-    def __init__(self, *observers: CallObserver) -> None:
-        """``observers``, outermost first: told of the beginning in this order, of the end in the reverse."""
+    def __init__(self, *observers: CallObserver, are_cut: Callable[[], bool] = lambda: False) -> None:
+        """``observers``, outermost first: told of the beginning in this order, of the end in the reverse.
+
+        ``are_cut`` tells whether the gate itself ends the calls that are left.
+        """
         self._observers = observers
+        self._are_cut = are_cut
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -142,14 +148,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _wrap(self, handler: Handler, method: Method) -> Handler:
         inner: Callable[..., Any] = behaviour_of(handler)
-        observers = self._observers
+        observers, are_cut = self._observers, self._are_cut
 
         async def call(request: Any, context: Context) -> Any:
-            async with _Call(method, context, observers):
+            async with _Call(method, context, observers, are_cut):
                 return await inner(request, context)
 
         async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
-            async with _Call(method, context, observers):
+            async with _Call(method, context, observers, are_cut):
                 async for response in inner(request, context):
                     yield response
 
@@ -160,12 +166,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 class _Call:
     """One call, from its metadata to its status."""
 
-    __slots__ = ("_context", "_method", "_observers", "_request_id", "_started")
+    __slots__ = ("_are_cut", "_context", "_method", "_observers", "_request_id", "_started")
 
-    def __init__(self, method: Method, context: Context, observers: tuple[CallObserver, ...]) -> None:
+    def __init__(
+        self, method: Method, context: Context, observers: tuple[CallObserver, ...], are_cut: Callable[[], bool]
+    ) -> None:
         self._method = method
         self._context = context
         self._observers = observers
+        self._are_cut = are_cut
 
     async def __aenter__(self) -> None:
         self._started = time.perf_counter()
@@ -185,9 +194,19 @@ class _Call:
             if isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
                 await self._fail(error)
         finally:
-            code, seconds = _code(self._context, error), time.perf_counter() - self._started
+            code, seconds = self._code(error), time.perf_counter() - self._started
             for observer in reversed(self._observers):
                 observer.ended(self._method, code, seconds)
+
+    def _code(self, error: BaseException | None) -> grpc.StatusCode:
+        if isinstance(error, asyncio.CancelledError):
+            if self._are_cut():
+                return grpc.StatusCode.UNAVAILABLE
+            remaining = self._context.time_remaining()
+            return grpc.StatusCode.DEADLINE_EXCEEDED if remaining == 0 else grpc.StatusCode.CANCELLED
+        # Stubs promise a code; on success gRPC gives None.
+        code: grpc.StatusCode | None = self._context.code()
+        return code or (grpc.StatusCode.OK if error is None else grpc.StatusCode.UNKNOWN)
 
     async def _fail(self, error: Exception) -> None:
         """Answer every exception in the contract's way; of an unexpected one nothing leaks but that it happened."""
@@ -215,12 +234,3 @@ def _let_go(error: BaseException | None) -> None:
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
-
-
-def _code(context: Context, error: BaseException | None) -> grpc.StatusCode:
-    if isinstance(error, asyncio.CancelledError):
-        remaining = context.time_remaining()
-        return grpc.StatusCode.DEADLINE_EXCEEDED if remaining == 0 else grpc.StatusCode.CANCELLED
-    # Stubs promise a code; on success gRPC gives None.
-    code: grpc.StatusCode | None = context.code()
-    return code or (grpc.StatusCode.OK if error is None else grpc.StatusCode.UNKNOWN)

@@ -87,7 +87,7 @@ def build_server(
     calls, parsers = CallMetrics(metrics), {_CHECK: CheckMessage.parse}
     server = grpc.aio.server(
         interceptors=[
-            CallInterceptor(calls, in_flight, AccessLog()),
+            CallInterceptor(calls, in_flight, AccessLog(), are_cut=lambda: in_flight.are_cut),
             InfrastructureInterceptor(),
             AdmissionInterceptor(admission, settings.deadline_seconds, parsers, on_message=calls.received),
         ],
