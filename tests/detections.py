@@ -7,6 +7,7 @@ from facequality.model import (
     BoundingBox,
     Completeness,
     Detection,
+    DetectOptions,
     Face,
     FaceAttributes,
     FaceQuality,
@@ -77,6 +78,14 @@ boxes = st.builds(BoundingBox, st.integers(-100, 4000), st.integers(-100, 4000),
 faces = st.builds(Face, boxes, st.none() | qualities, st.none() | attributes)
 detections = st.builds(
     Detection, sides, sides, st.lists(faces, max_size=4).map(tuple), st.sampled_from(["3.0", "2.0"]), st.just("id")
+)
+options = st.builds(
+    DetectOptions,
+    st.integers(1, 120),
+    st.sampled_from([20, 34]),
+    st.sampled_from([None, "2.0", "3.0"]),
+    st.booleans(),
+    st.booleans(),
 )
 
 

@@ -22,6 +22,7 @@ from facequality.errors import (
     UpstreamFault,
 )
 from facequality.metrics import Metrics
+from facequality.rpc import intake
 from facequality.rpc.server import MAX_RECEIVE_BYTES
 from facequality.rpc.status import INTERNAL_TEXT
 from facequality.settings import Settings
@@ -285,10 +286,13 @@ async def test_detector_errors_arrive_with_their_details(fake: Fake, raised: Gat
         assert retry_info.retry_delay.ToTimedelta().total_seconds() == retry
 
 
-async def test_nothing_of_an_unexpected_exception_leaks(fake: Fake) -> None:
-    """INTERNAL with a fixed text."""
-    fake.detector.answer = ValueError("secret detail")
-    error = await failure(fake.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PORTRAIT)))
+@pytest.mark.parametrize("raised", [ValueError("secret detail"), DetectorBug(R.GATE_BUG, "secret detail")])
+async def test_nothing_of_a_bug_leaks(fake: Fake, raised: Exception) -> None:
+    """INTERNAL with a fixed text; the log has the rest, once."""
+    fake.detector.answer = raised
+    with structlog.testing.capture_logs() as lines:
+        error = await failure(fake.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PORTRAIT)))
+    assert [line["exc_info"] for line in lines if line["event"] == "rpc.bug"] == [raised]
     assert error.code() is grpc.StatusCode.INTERNAL
     assert error.details() == INTERNAL_TEXT
     assert "secret" not in repr(error)
@@ -296,6 +300,19 @@ async def test_nothing_of_an_unexpected_exception_leaks(fake: Fake) -> None:
     assert isinstance(info, error_details_pb2.ErrorInfo)
     assert info.reason == "GATE_BUG"
     assert fake.sample("facequality_detector_requests_total", detector="fake", outcome="bug") == 1
+
+
+async def test_a_caller_that_goes_at_its_deadline_is_counted_so(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should the gate be too late to say it; who goes earlier has cancelled."""
+    monkeypatch.setattr(intake, "MARGIN_SECONDS", -0.5)
+    fake.detector.delay = 30
+    request = pb.CheckFaceQualityRequest(image=PORTRAIT)
+    await failure(fake.stub.CheckFaceQuality(request, timeout=0.3))
+    await until(lambda: handled(fake, "DeadlineExceeded") == 1)
+    early = fake.stub.CheckFaceQuality(request, timeout=30)
+    await until(lambda: fake.detector.begun == 2)
+    early.cancel()
+    await until(lambda: handled(fake, "Canceled") == 1)
 
 
 @pytest.mark.usefixtures("wide_margin")

@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
+import structlog
 from facequality.app import App
 from facequality.metrics import Metrics
 from facequality.parts import StartError
@@ -115,8 +116,10 @@ async def test_health_has_three_names(served: Served) -> None:
     for name in ("", "facequality.v1.FaceQualityService", "liveness"):
         answer = await stub.Check(health_pb2.HealthCheckRequest(service=name))
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
-    error = await failure(stub.Check(health_pb2.HealthCheckRequest(service="other")))
+    with structlog.testing.capture_logs() as lines:
+        error = await failure(stub.Check(health_pb2.HealthCheckRequest(service="other")))
     assert error.code() is grpc.StatusCode.NOT_FOUND
+    assert [line for line in lines if line["log_level"] == "error"] == []
     watch = stub.Watch(health_pb2.HealthCheckRequest(service=""))
     assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
     watch.cancel()

@@ -40,17 +40,7 @@ TABLE = json.loads((Path(__file__).parent.parent / "data" / "detectface_error_co
 # -- requests --------------------------------------------------------------------------------------------------------
 
 
-@given(
-    st.binary(max_size=3000),
-    st.builds(
-        DetectOptions,
-        st.integers(1, 120),
-        st.sampled_from([20, 34]),
-        st.sampled_from([None, "2.0", "3.0"]),
-        st.booleans(),
-        st.booleans(),
-    ),
-)
+@given(st.binary(max_size=3000), detections.options)
 def test_a_request_is_what_the_vendor_documents(data: bytes, options: DetectOptions) -> None:
     """Valid JSON with the photo as base64, every option, and quality detection on; length and hash are those of the bytes."""
     body = encode(PhotoBytes(data), options, "3.0")

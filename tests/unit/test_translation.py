@@ -22,9 +22,8 @@ from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import policy_pb2, verdict_pb2
 from google.protobuf.message import Message
 from hypothesis import example, given
-from hypothesis import strategies as st
 
-from tests.detections import EXAMPLE_2, detections, policies
+from tests.detections import EXAMPLE_2, detections, options, policies
 from tests.detectors import RecordingDetector
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -103,22 +102,13 @@ def test_what_the_detector_and_the_policy_were_comes_across(cached: bool) -> Non
     assert (refused.cached, refused.HasField("detection"), refused.HasField("judged_face")) == (cached, False, False)
 
 
-@given(
-    st.builds(
-        DetectOptions,
-        st.integers(1, 120),
-        st.sampled_from([20, 34]),
-        st.sampled_from([None, "2.0", "3.0"]),
-        st.booleans(),
-        st.booleans(),
-    )
-)
+@given(options)
 @example(DetectOptions(max_face_num=120))
-def test_options_come_across(options: DetectOptions) -> None:
-    """To the last of each range; those that are not given have the vendor's defaults."""
-    given_ones = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+def test_options_come_across(asked: DetectOptions) -> None:
+    """To the last of each range."""
+    given_ones = {field.name: getattr(asked, field.name) for field in dataclasses.fields(asked)}
     message = pb.CheckFaceQualityRequest(uri=URI.uri, policy="p", options=pb.DetectOptions(**given_ones))
-    assert to_request(CheckMessage(message)) == CheckRequest(URI, "p", options)
+    assert to_request(CheckMessage(message)) == CheckRequest(URI, "p", asked)
 
 
 def test_options_that_are_not_given_have_the_vendors_defaults() -> None:

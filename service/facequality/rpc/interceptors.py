@@ -36,6 +36,9 @@ _OPERATORS_BUSINESS = frozenset(
 LONGEST_AGENT = 100
 """So much of a caller's user-agent is logged, characters."""
 
+DEADLINE_SECONDS = 0.1
+"""Who goes away with no more than this left of its time, s, goes for its deadline: its own timer fires before the server's."""
+
 LONGEST_PUSHBACK = 1.0
 """A built-in retry is asked to wait no longer than this, s."""
 
@@ -202,8 +205,9 @@ class _Call:
         if isinstance(error, asyncio.CancelledError):
             if self._are_cut():
                 return grpc.StatusCode.UNAVAILABLE
-            remaining = self._context.time_remaining()
-            return grpc.StatusCode.DEADLINE_EXCEEDED if remaining == 0 else grpc.StatusCode.CANCELLED
+            remaining: float | None = self._context.time_remaining()
+            spent = remaining is not None and remaining <= DEADLINE_SECONDS
+            return grpc.StatusCode.DEADLINE_EXCEEDED if spent else grpc.StatusCode.CANCELLED
         # Stubs promise a code; on success gRPC gives None.
         code: grpc.StatusCode | None = self._context.code()
         return code or (grpc.StatusCode.OK if error is None else grpc.StatusCode.UNKNOWN)
