@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import secrets
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ def correlate(metadata: Mapping[str, str | bytes]) -> Correlation:
     )
 
 
+@functools.lru_cache(1024)
 def address(peer: str) -> str:
     """Tell a caller's address from gRPC's ``ipv4:ADDRESS:PORT`` or ``ipv6:%5BADDRESS%5D:PORT``."""
     return unquote(peer.partition(":")[2].rpartition(":")[0]).strip("[]")
