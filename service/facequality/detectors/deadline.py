@@ -16,6 +16,12 @@ from facequality.detectors.decorator import DetectorDecorator
 from facequality.errors import DeadlineExceeded
 from facequality.model import Detection, DetectOptions, Photo, PhotoRefused
 
+NEARLY_OVER_SECONDS = 0.1
+"""With no more left of its time, s, a call is as good as over, and a caller that goes away has not lost interest.
+
+Its own timer fires around ours, before it where the request was longer on its way than the caller's leaving.
+"""
+
 
 @dataclass(slots=True)
 class Deadline:

@@ -28,11 +28,6 @@ THROTTLED_WAIT = 1.0
 """A throttling vendor is not asked again sooner, s."""
 FAIR_SECONDS = 1.0
 """A call's spent time counts against the vendor only if it had as much of it, s: or impatient callers would close the gate."""
-LEAST_TIME_LEFT = 0.1
-"""With less left of its time, s, a call is as good as over: no retry is begun, and a caller that goes away has not lost interest.
-
-Its own timer fires around the gate's, before it where the request was longer on its way than the caller's leaving.
-"""
 
 
 class BreakingDetector(DetectorDecorator):
@@ -95,7 +90,7 @@ class BreakingDetector(DetectorDecorator):
 def _timed_out(error: BaseException) -> bool:
     """Whether a cancellation came of the call's spent time: a vendor that hangs must open the breaker."""
     current = deadline.current.get()
-    spent = current is not None and asyncio.get_running_loop().time() >= current.at - LEAST_TIME_LEFT
+    spent = current is not None and asyncio.get_running_loop().time() >= current.at - deadline.NEARLY_OVER_SECONDS
     return isinstance(error, asyncio.CancelledError) and spent
 
 
@@ -177,4 +172,4 @@ class RetryingDetector(DetectorDecorator):
 
 def _fits(seconds: float) -> bool:
     current = deadline.current.get()
-    return current is None or asyncio.get_running_loop().time() + seconds + LEAST_TIME_LEFT < current.at
+    return current is None or asyncio.get_running_loop().time() + seconds + deadline.NEARLY_OVER_SECONDS < current.at

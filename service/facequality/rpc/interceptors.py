@@ -15,6 +15,7 @@ import structlog
 from grpc_status import rpc_status
 
 from facequality import correlation, logs
+from facequality.detectors import deadline
 from facequality.errors import Code, GateError, Retry
 from facequality.metrics import Metrics
 from facequality.rpc.handlers import Context, Continuation, Handler, Method, behaviour_of, with_behaviour
@@ -35,9 +36,6 @@ _OPERATORS_BUSINESS = frozenset(
 
 LONGEST_AGENT = 100
 """So much of a caller's user-agent is logged, characters."""
-
-DEADLINE_SECONDS = 0.1
-"""Who goes away with no more than this left of its time, s, goes for its deadline: its own timer fires before the server's."""
 
 LONGEST_PUSHBACK = 1.0
 """A built-in retry is asked to wait no longer than this, s."""
@@ -206,7 +204,7 @@ class _Call:
             if self._are_cut():
                 return grpc.StatusCode.UNAVAILABLE
             remaining: float | None = self._context.time_remaining()
-            spent = remaining is not None and remaining <= DEADLINE_SECONDS
+            spent = remaining is not None and remaining <= deadline.NEARLY_OVER_SECONDS
             return grpc.StatusCode.DEADLINE_EXCEEDED if spent else grpc.StatusCode.CANCELLED
         # Stubs promise a code; on success gRPC gives None.
         code: grpc.StatusCode | None = self._context.code()
