@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gc
-import os
-from pathlib import Path
 from typing import Any
 
 from facequality.app import App
 from facequality.metrics import Metrics
+from facequality.reclaim import resident_bytes
 from facequality.settings import Settings
 from facequality.v1 import face_quality_service_pb2 as pb
 from prometheus_client import CollectorRegistry
@@ -38,4 +37,4 @@ def sample(app: App, name: str, **labels: str) -> float:
 
 def resident() -> int:
     gc.collect()
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return resident_bytes()

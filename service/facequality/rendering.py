@@ -72,7 +72,7 @@ def _finding(finding: verdict_pb2.Finding) -> str:
     if measure is not None and MEASURES[measure].is_flag and finding.HasField("observed"):
         return finding.guidance
     name = measure.value if measure is not None else _name(verdict_pb2.Measure, finding.measure, "MEASURE_")
-    low, high = (f"{_amount(side)}" for side in (finding.min, finding.max))
+    low, high = map(_amount, (finding.min, finding.max))
     if not finding.HasField("observed"):
         sides = [f"≥ {low}"] * finding.HasField("min") + [f"≤ {high}"] * finding.HasField("max")
         return f"{name} not measured ({' and '.join(sides)})" if sides else f"{name} not measured"

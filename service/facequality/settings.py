@@ -253,9 +253,9 @@ def misspelt(environ: Mapping[str, str]) -> list[str]:
     hints = []
     for name, value in sorted(environ.items()):
         if name.startswith((PREFIX, "TENCENTCLOUD_")) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
             is_ours = name.startswith(PREFIX) and not _OF_A_SERVICE.search(f"{name}={value}")
-            if near and (is_ours or difflib.SequenceMatcher(None, name, near[0]).ratio() >= 0.9):
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.8 if is_ours else 0.9)
+            if near:
                 hints.append(f"{name} is not a setting; did you mean {near[0]}?")
             elif is_ours:
                 hints.append(f"{name} is not a setting")

@@ -9,7 +9,6 @@ from typing import Any
 import grpc
 import pytest
 from facequality.client import channel_options
-from facequality.detectors.resilience import RetryBudget
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 from facequality.v1 import verdict_pb2
@@ -249,16 +248,3 @@ async def test_impatient_callers_never_open_the_breaker_for_the_others() -> None
             error = await failure(served.stub.CheckFaceQuality(REQUEST, timeout=0.1))
             assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert (await served.stub.CheckFaceQuality(REQUEST, timeout=5)).verdict == verdict_pb2.VERDICT_ACCEPTED
-
-
-def test_the_budget_earns_a_tenth_and_is_bounded() -> None:
-    """Calls earn, retries spend."""
-    budget = RetryBudget(tokens=0)
-    assert not budget.spend()
-    for _ in range(11):
-        budget.earn()
-    assert budget.spend()
-    assert not budget.spend()
-    for _ in range(1000):
-        budget.earn()
-    assert sum(budget.spend() for _ in range(1000)) == 10

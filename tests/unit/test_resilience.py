@@ -158,3 +158,16 @@ async def test_a_call_whose_time_is_nearly_over_is_not_tried_again() -> None:
     deadline.current.set(deadline.Deadline.after(0.05))
     await failing(RetryingDetector(inner, jitter=lambda *_: 0.0))
     assert len(inner.calls) == 1
+
+
+def test_the_budget_earns_a_tenth_and_is_bounded() -> None:
+    """Calls earn, retries spend."""
+    budget = RetryBudget(tokens=0)
+    assert not budget.spend()
+    for _ in range(11):
+        budget.earn()
+    assert budget.spend()
+    assert not budget.spend()
+    for _ in range(1000):
+        budget.earn()
+    assert sum(budget.spend() for _ in range(1000)) == 10
