@@ -36,6 +36,11 @@ MISTAKES = {
     "bound_empty": [
         "4: policies.kiosk.bounds.sharpness: needs min, max or both, or null to drop the bound",
     ],
+    "bounds_of_the_gate": [
+        "4: policies.kiosk.advisory.0: no policy bounds image_bytes: the limits of photos are the vendor's",
+        "6: policies.kiosk.bounds.face_count: no policy bounds face_count: its 'faces' say how many there may be",
+        "7: policies.kiosk.bounds.image_long_side: no policy bounds image_long_side: the limits of photos are the vendor's",
+    ],
     "default_a_number": [
         "1: default: must be a text of 1 to 200 characters",
     ],

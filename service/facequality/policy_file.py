@@ -32,6 +32,7 @@ POLICY_KEYS = ("description", "extends", "faces", "bounds", "advisory", "shadow"
 BOUND_KEYS = ("min", "max")
 
 _BY_NAME = {measure.value: measure for measure in FACE_MEASURES}
+_OF_FACES = (Measure.FACE_COUNT, Measure.SECOND_FACE_AREA_PERCENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +218,7 @@ class _Loader:
         for name, bound in (self._mapping(place, None, "a mapping of measures to bounds") or {}).items():
             measure = _BY_NAME.get(name)
             if measure is None:
-                self._wrong(bound, f"there is no measure {name!r}{_near(name, _BY_NAME)}; measures: {', '.join(_BY_NAME)}")
+                self._wrong(bound, _unknown_measure(name, f"; measures: {', '.join(_BY_NAME)}"))
             elif bound.node.value is None:
                 entry.bounds[measure] = (bound, None)
             else:
@@ -256,7 +257,7 @@ class _Loader:
             each = place.at(str(index), item)
             measure = _BY_NAME.get(item.value) if isinstance(item.value, str) else None
             if measure is None:
-                self._wrong(each, f"there is no measure {item.value!r}{_near(item.value, _BY_NAME)}")
+                self._wrong(each, _unknown_measure(item.value))
             else:
                 entry.advisory[measure] = each
 
@@ -393,6 +394,14 @@ class _Loader:
 def _near(value: object, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(value), [str(each) for each in known], n=1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def _unknown_measure(name: object, known: str = "") -> str:
+    """Say why a measure cannot be bounded; some that responses show are the gate's own."""
+    if name in list(Measure):
+        whose = "its 'faces' say how many there may be" if name in _OF_FACES else "the limits of photos are the vendor's"
+        return f"no policy bounds {name}: {whose}"
+    return f"there is no measure {name!r}{_near(name, _BY_NAME)}{known}"
 
 
 def _one_of(values: Iterable[str]) -> str:
