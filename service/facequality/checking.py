@@ -12,8 +12,8 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from facequality import deadline
 from facequality.correlation import REQUEST_ID_HEADER
-from facequality.detectors import deadline
 from facequality.errors import Code, ErrorReason, GateError
 from facequality.gate import Gate
 from facequality.rpc.messages import CheckMessage

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from facequality.detectors import deadline, rate
+from facequality import deadline
+from facequality.detectors import rate
 from facequality.detectors.deadline import DeadlineDetector
 from facequality.detectors.rate import RateLimitedDetector
 from facequality.errors import ErrorReason, LimitReached

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from facequality import deadline
 from facequality.breaker import Breaker, BreakerRules, State
-from facequality.detectors import deadline
 from facequality.detectors.resilience import BreakingDetector, RetryBudget, RetryingDetector
 from facequality.errors import ErrorReason, GateError, LimitReached, OperatorFault, Retry, UpstreamFault
 from facequality.model import DetectOptions, PhotoBytes

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from blake3 import blake3
 from cachetools import TTLCache
+from facequality import deadline
+from facequality.deadline import Deadline
 from facequality.detector import DetectorInfo
-from facequality.detectors import deadline
-from facequality.detectors.deadline import Deadline, DeadlineDetector
+from facequality.detectors.deadline import DeadlineDetector
 from facequality.detectors.sharing import (
     CACHED_FACES,
     Answer,

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from aiolimiter import AsyncLimiter
 
+from facequality import deadline
 from facequality.detector import Detector
-from facequality.detectors import deadline
 from facequality.detectors.decorator import DetectorDecorator
 from facequality.errors import ErrorReason, LimitReached, Overloaded
 from facequality.model import Detection, DetectOptions, Photo, PhotoRefused

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import stamina
 
+from facequality import deadline
 from facequality.breaker import Breaker, State
 from facequality.detector import Detector
-from facequality.detectors import deadline
 from facequality.detectors.decorator import DetectorDecorator
 from facequality.detectors.observed import Outcome, outcome_of
 from facequality.errors import ErrorReason, GateError, Retry, UpstreamFault

@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 
 from blake3 import blake3
 
+from facequality import deadline
 from facequality.detector import Detector
-from facequality.detectors import deadline
 from facequality.detectors.decorator import DetectorDecorator
 from facequality.model import Detection, DetectOptions, Photo, PhotoBytes, PhotoRefused
 

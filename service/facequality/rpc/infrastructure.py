@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from facequality.detectors import deadline
+from facequality import deadline
 from facequality.errors import ErrorReason, InvalidRequest, Overloaded
 from facequality.rpc.handlers import Context, Continuation, Handler, Method, behaviour_of
 from facequality.rpc.intake import parsed, read_only

@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from facequality import deadline
 from facequality.admission import Admission
-from facequality.detectors import deadline
 from facequality.errors import ErrorReason, InvalidRequest
 from facequality.rpc.handlers import Context, Continuation, Handler, Method, behaviour_of
 

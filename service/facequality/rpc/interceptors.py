@@ -14,8 +14,7 @@ import grpc
 import structlog
 from grpc_status import rpc_status
 
-from facequality import correlation, logs
-from facequality.detectors import deadline
+from facequality import correlation, deadline, logs
 from facequality.errors import Code, GateError, Retry
 from facequality.metrics import Metrics
 from facequality.rpc.handlers import Context, Continuation, Handler, Method, behaviour_of, with_behaviour
