@@ -99,7 +99,7 @@ class Admission:
 
     def _shed(self, cause: str) -> Overloaded:
         self._on_shed(cause)
-        return Overloaded(self._running)
+        return Overloaded(f"{self._running} calls are in progress")
 
     def _fits(self) -> bool:
         limits = self._limits

@@ -17,8 +17,10 @@ NEARLY_OVER_SECONDS = 0.1
 The caller's own timer may fire a little before the gate's.
 """
 
-FAIR_SECONDS, FAIR_SHARE = 1.0, 0.8
-"""What a detector must have had of a call's time to be blamed for not answering in it: so much, s, or this share if less."""
+
+def fair_seconds(budget: float) -> float:
+    """Tell how much of a call's budget, s, a detector must have had to be blamed for not answering in it."""
+    return min(1.0, 0.8 * budget)
 
 
 @dataclass(slots=True)
@@ -32,6 +34,11 @@ class Deadline:
     def after(cls, seconds: float) -> Deadline:
         """Count from now."""
         return cls(asyncio.get_running_loop().time() + seconds, seconds)
+
+    @property
+    def latest_start(self) -> float:
+        """When a detector must be called, event loop's time, s, to have its fair part of the budget."""
+        return self.at - fair_seconds(self.budget)
 
     def cover(self, others: Iterable[Deadline | None]) -> None:
         """Last as long as the longest of others; None has no end."""

@@ -186,14 +186,13 @@ class DeadlineExceeded(GateError):
 
 
 class Overloaded(GateError):
-    """The gate has as many calls, or as many bytes of them, in progress as it takes."""
+    """The gate has as much in progress as it takes: calls, bytes of them, connections to the vendor, or health watches."""
 
     code = Code.RESOURCE_EXHAUSTED
 
-    def __init__(self, running: int) -> None:
-        """``running`` is how many calls are in progress."""
-        text = f"the gate has {running} calls in progress and takes no more at the moment"
-        super().__init__(ErrorReason.OVERLOADED, text, wait_seconds=0.5)
+    def __init__(self, what: str) -> None:
+        """``what`` there is too much of."""
+        super().__init__(ErrorReason.OVERLOADED, f"{what}; the gate takes no more at the moment", wait_seconds=0.5)
 
 
 class DetectorError(GateError):
@@ -223,6 +222,10 @@ class UpstreamFault(DetectorError):
     """The vendor or the network failed."""
 
     code = Code.UNAVAILABLE
+
+
+class UpstreamSilent(UpstreamFault):
+    """The vendor took a request and had no answer in time."""
 
 
 class DetectorBug(DetectorError):

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from cachetools import TTLCache
 
 from facequality.admission import Admission, AdmissionLimits
+from facequality.deadline import fair_seconds
 from facequality.detector import Detector
 from facequality.detectors.download import DownloadingDetector
 from facequality.detectors.rate import ConcurrencyLimitedDetector, RateLimitedDetector
-from facequality.detectors.resilience import FAIR_SECONDS, BreakingDetector, RetryingDetector
+from facequality.detectors.resilience import BreakingDetector, RetryingDetector
 from facequality.detectors.sharing import Answer, Fingerprint, Key, SharingDetector
 from facequality.detectors.tencentcloud import client as cloud_client
 from facequality.detectors.tencentcloud.client import CloudOptions, TencentCloudDetector
@@ -124,9 +125,8 @@ def _cloud(settings: Settings, metrics: Metrics) -> Detector:
     metrics.serve_quota(settings.tencentcloud_qps)
     on_refused = functools.partial(metrics.observe_shed, "connections")
     limited = ConcurrencyLimitedDetector(within_quota, settings.tencentcloud_connections, on_refused=on_refused)
-    # Where nobody has a second, the vendor has what everybody has.
-    fair = min(FAIR_SECONDS, 0.8 * settings.deadline_seconds)
-    breaking = BreakingDetector(limited, fair_seconds=fair, on_state=functools.partial(metrics.observe_breaker, info))
+    on_state = functools.partial(metrics.observe_breaker, info)
+    breaking = BreakingDetector(limited, fair_seconds=fair_seconds(settings.deadline_seconds), on_state=on_state)
     retrying = RetryingDetector(breaking, on_retry=functools.partial(metrics.observe_retry, info))
     return _sharing(retrying, settings, metrics, client.fingerprint)
 

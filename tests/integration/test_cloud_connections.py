@@ -6,6 +6,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from facequality.detectors import resilience
+from facequality.detectors.resilience import RetryingDetector
 from facequality.detectors.tencentcloud.client import CloudOptions, TencentCloudDetector
 from facequality.detectors.tencentcloud.credentials import FileCredentials, usable
 from facequality.detectors.tencentcloud.signature import Credential
@@ -50,6 +52,32 @@ async def test_a_connection_that_dies_as_it_is_used_again_is_replaced_and_each_r
     # What the vendor has read of a connection that it then closed nobody knows: each request that left counts as paid.
     assert len(endpoint.received) == 50
     assert 50 <= len(paid) <= 100
+
+
+@pytest.mark.parametrize(("code", "most"), [("InternalError", 4), ("RequestLimitExceeded", 2)])
+async def test_replaced_connections_do_not_multiply_retries(
+    endpoint: Upstream, code: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A vendor that fails, and whose kept connections die: what left twice is followed by fewer attempts."""
+    monkeypatch.setattr(resilience, "THROTTLED_WAIT", 0.0)
+    ill: set[int] = set()
+
+    async def exchange(received: Received, writer: asyncio.StreamWriter) -> None:
+        if len(endpoint.received) == 1:
+            await answer(writer, EXAMPLES[2])
+        elif received.connection in ill or received.connection == 1:
+            writer.close()
+        else:
+            ill.add(received.connection)
+            await answer(writer, error(code))
+
+    endpoint.exchange = exchange
+    async with cloud(endpoint) as detector:
+        retrying = RetryingDetector(detector, jitter=lambda *_: 0.0)
+        assert isinstance(await retrying.detect(PhotoBytes(PORTRAIT), DetectOptions()), Detection)
+        with pytest.raises(GateError):
+            await retrying.detect(PhotoBytes(PORTRAIT), DetectOptions())
+    assert len(endpoint.received) == 1 + most
 
 
 async def test_a_fresh_connection_that_dies_is_not_replaced(endpoint: Upstream) -> None:

@@ -286,6 +286,24 @@ async def test_a_vendor_that_takes_half_of_what_is_offered() -> None:
             assert endpoint.calls == served.paid <= 80 * 1.1 + 3
 
 
+async def test_twice_what_the_connections_can_carry() -> None:
+    """Half is answered, half is told to come back, nothing is paid for in vain, and the healthy vendor is not shut out."""
+    async with behind({"latency": {"seconds": 0.5}}, tencentcloud_connections=2) as (endpoint, served):
+        calls = []
+        for number in range(40):
+            calls.append(asyncio.ensure_future(served.stub.CheckFaceQuality(distinct(number), timeout=2)))
+            await asyncio.sleep(1 / 8)
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        reasons: Counter[str] = Counter()
+        for result in results:
+            info: Any = details(result).get("ErrorInfo") if isinstance(result, grpc.aio.AioRpcError) else None
+            reasons["OK" if info is None else info.reason] += 1
+        assert reasons["OK"] == endpoint.calls == served.paid
+        assert set(reasons) == {"OK", "OVERLOADED"}
+        assert reasons["OK"] >= 14
+        assert served.outcomes("overloaded") == reasons["OVERLOADED"]
+
+
 async def test_old_connections_are_replaced_without_a_failed_call() -> None:
     """So that new replicas get their share."""
     app, detector = local(connection_age_seconds=0.5)
@@ -319,7 +337,7 @@ def test_the_readme_shows_the_service_config() -> None:
     ("failing", "code"),
     [
         (UpstreamFault(ErrorReason.UPSTREAM_INTERNAL, "no", wait_seconds=0.3), "Unavailable"),
-        (Overloaded(1), "ResourceExhausted"),
+        (Overloaded("much"), "ResourceExhausted"),
     ],
 )
 async def test_a_client_with_the_service_config_tries_again_with_a_large_photo(failing: GateError, code: str) -> None:

@@ -48,7 +48,7 @@ async def test_a_full_line_refuses_at_once() -> None:
     shed: list[str] = []
     gate = admission(calls=1, queued=0, shed=shed)
     place = await gate.enter()
-    with pytest.raises(Overloaded, match="has 1 calls in progress"):
+    with pytest.raises(Overloaded, match="1 calls are in progress"):
         await gate.enter()
     assert shed == ["queue_full"]
     place.leave()

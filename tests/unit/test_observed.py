@@ -36,7 +36,7 @@ REFUSED = PhotoRefused(Reason.NO_FACE, "code", "id")
         # Whoever asked for the model is to blame.
         (InvalidRequest(ErrorReason.MODEL_VERSION_NOT_ALLOWED, "x"), Outcome.CALLER),
         (LimitReached(ErrorReason.UPSTREAM_QUOTA, "x"), Outcome.QUOTA),
-        (Overloaded(1), Outcome.THROTTLED),
+        (Overloaded("much"), Outcome.OVERLOADED),
         (DeadlineExceeded(1.0, "answer"), Outcome.DEADLINE),
         (asyncio.CancelledError(), Outcome.CANCELLED),
         (ZeroDivisionError(), Outcome.BUG),

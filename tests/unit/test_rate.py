@@ -6,14 +6,15 @@ import asyncio
 
 import pytest
 from facequality import deadline
-from facequality.detectors import rate
+from facequality.detector import Detector
 from facequality.detectors.deadline import DeadlineDetector
-from facequality.detectors.rate import RateLimitedDetector
-from facequality.errors import ErrorReason, LimitReached
-from facequality.model import DetectOptions, PhotoBytes
+from facequality.detectors.rate import ConcurrencyLimitedDetector, RateLimitedDetector
+from facequality.detectors.sharing import SharingDetector
+from facequality.errors import DeadlineExceeded, ErrorReason, LimitReached, Overloaded
+from facequality.model import Detection, DetectOptions, PhotoBytes, PhotoRefused
 
 from tests.detections import EXAMPLE_2
-from tests.detectors import RecordingDetector
+from tests.detectors import FakeDetector, RecordingDetector
 
 
 async def test_calls_are_spread_and_what_waits_too_long_is_refused() -> None:
@@ -41,15 +42,49 @@ async def test_a_share_below_one_call_a_second_still_lets_one_through() -> None:
         await limited.detect(PhotoBytes(b"x"), DetectOptions())
 
 
-async def test_a_call_whose_time_ends_in_the_line_is_throttled_and_not_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A deadline there would look like a vendor that hangs, and open the breaker."""
-    # A machine that stalls for longer would have both ends at once.
-    monkeypatch.setattr(rate, "MARGIN", 0.5)
-    limited = DeadlineDetector(RateLimitedDetector(RecordingDetector(EXAMPLE_2), 0.5))
-    deadline.current.set(deadline.Deadline.after(0.7))
-    assert await limited.detect(PhotoBytes(b"x"), DetectOptions()) == EXAMPLE_2
-    with pytest.raises(LimitReached):
-        await limited.detect(PhotoBytes(b"x"), DetectOptions())
+def lines(detector: Detector) -> list[Detector]:
+    """Both kinds of line, in which one call is before all others."""
+    return [RateLimitedDetector(detector, 2, wait_seconds=60), ConcurrencyLimitedDetector(detector, 1)]
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+async def test_a_call_leaves_the_line_while_the_vendor_could_still_answer(kind: int) -> None:
+    """Sent with the rest of its time it would be paid for nothing, and look like a vendor that hangs."""
+    detector = FakeDetector()
+    detector.delay = 0.4
+    limited = DeadlineDetector(lines(detector)[kind])
+    deadline.current.set(deadline.Deadline.after(60))
+    first = asyncio.create_task(limited.detect(PhotoBytes(b"1"), DetectOptions()))
+    await asyncio.sleep(0)
+    deadline.current.set(deadline.Deadline.after(0.25))
+    started = asyncio.get_running_loop().time()
+    with pytest.raises((LimitReached, Overloaded)):
+        await limited.detect(PhotoBytes(b"2"), DetectOptions())
+    assert asyncio.get_running_loop().time() - started < 0.2
+    await first
+    assert detector.begun == 1
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+async def test_a_patient_caller_that_joins_a_call_in_the_line_gives_it_its_time(kind: int) -> None:
+    """The impatient one that had begun it is not to end both."""
+    detector = FakeDetector()
+    detector.delay = 0.4
+    shared = DeadlineDetector(SharingDetector(lines(detector)[kind]))
+
+    async def call(photo: bytes, seconds: float) -> Detection | PhotoRefused:
+        deadline.current.set(deadline.Deadline.after(seconds))
+        return await shared.detect(PhotoBytes(photo), DetectOptions())
+
+    first = asyncio.create_task(call(b"1", 60))
+    await asyncio.sleep(0)
+    impatient = asyncio.create_task(call(b"2", 0.6))
+    # It stands in the line now, for 0.12 s if it were alone.
+    await asyncio.sleep(0.03)
+    assert await call(b"2", 60) == EXAMPLE_2
+    assert await first == EXAMPLE_2
+    with pytest.raises(DeadlineExceeded):
+        await impatient
 
 
 @pytest.mark.parametrize("calls_per_second", [3, 50])

@@ -9,8 +9,8 @@ import pytest
 from facequality import deadline
 from facequality.breaker import Breaker, BreakerRules, State
 from facequality.detectors.resilience import BreakingDetector, RetryBudget, RetryingDetector
-from facequality.errors import ErrorReason, GateError, LimitReached, OperatorFault, Retry, UpstreamFault
-from facequality.model import DetectOptions, PhotoBytes
+from facequality.errors import ErrorReason, GateError, LimitReached, OperatorFault, Retry, UpstreamFault, UpstreamSilent
+from facequality.model import DetectOptions, PhotoBytes, PhotoUri
 
 from tests.detections import EXAMPLE_2
 from tests.detectors import FakeDetector, RecordingDetector
@@ -70,6 +70,27 @@ async def test_each_fault_of_the_vendors_counts(reason: ErrorReason) -> None:
     breaker = Breaker(BreakerRules(faults_in_a_row=1))
     await failing(BreakingDetector(RecordingDetector(UpstreamFault(reason, "x")), breaker))
     assert breaker.state is State.OPEN
+
+
+@pytest.mark.parametrize(
+    ("error", "wanted"),
+    [
+        (UpstreamSilent(ErrorReason.UPSTREAM_NETWORK, "x"), State.CLOSED),
+        (asyncio.CancelledError(), State.CLOSED),
+        (UpstreamFault(ErrorReason.UPSTREAM_NETWORK, "x"), State.OPEN),
+        (UpstreamFault(ErrorReason.UPSTREAM_HTTP_STATUS, "x"), State.OPEN),
+    ],
+)
+async def test_a_slow_host_of_a_photo_is_not_the_vendors_fault(error: BaseException, wanted: State) -> None:
+    """The vendor downloads from where the caller says: one such host would shut everybody out."""
+    clock, breaker = iter([0.0, 5.0]), Breaker(BreakerRules(faults_in_a_row=1))
+    deadline.current.set(deadline.Deadline.after(0))
+    inner = FakeDetector()
+    inner.answer = error
+    detector = BreakingDetector(inner, breaker, clock=lambda: next(clock))
+    with pytest.raises(type(error)):
+        await detector.detect(PhotoUri("https://slow.example/a.jpg"), DetectOptions())
+    assert breaker.state is wanted
 
 
 async def test_what_tells_nothing_ends_no_row_of_faults() -> None:

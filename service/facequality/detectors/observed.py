@@ -26,6 +26,7 @@ class Outcome(StrEnum):
     CONFIGURATION = "configuration"
     THROTTLED = "throttled"
     QUOTA = "quota"
+    OVERLOADED = "overloaded"
     BREAKER_OPEN = "breaker_open"
     NETWORK = "network"
     UPSTREAM = "upstream"
@@ -67,7 +68,7 @@ _OUTCOMES = {
     _R.UPSTREAM_MALFORMED: Outcome.MALFORMED,
     _R.UPSTREAM_BREAKER_OPEN: Outcome.BREAKER_OPEN,
     _R.DEADLINE: Outcome.DEADLINE,
-    _R.OVERLOADED: Outcome.THROTTLED,
+    _R.OVERLOADED: Outcome.OVERLOADED,
     _R.GATE_BUG: Outcome.BUG,
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiolimiter import AsyncLimiter
 
@@ -18,8 +18,6 @@ BURST = 0.05
 """Calls that may be made at once, as a share of a second's quota. The rest of it is the refill: together they never exceed it."""
 LONGEST_WAIT = 1.0
 """How long a call waits for its turn, s."""
-MARGIN = 0.02
-"""It stops waiting this long before its deadline, s."""
 
 
 class RateLimitedDetector(DetectorDecorator):
@@ -40,8 +38,7 @@ class RateLimitedDetector(DetectorDecorator):
             LimitReached: UPSTREAM_RATE_LIMIT; nothing was sent.
         """
         try:
-            async with asyncio.timeout_at(_until(self._wait_seconds)):
-                await self._limiter.acquire()
+            await _in_turn(self._limiter.acquire, self._wait_seconds)
         except TimeoutError as error:
             text = "the configured share of the vendor's quota of calls per second is used up"
             raise LimitReached(ErrorReason.UPSTREAM_RATE_LIMIT, text, wait_seconds=self._wait_seconds) from error
@@ -52,7 +49,7 @@ class ConcurrencyLimitedDetector(DetectorDecorator):
     """As many calls in progress as there are connections: one that waited in the pool would look like a vendor that hangs."""
 
     def __init__(self, inner: Detector, calls: int, *, on_refused: Callable[[], None] = lambda: None) -> None:
-        """``on_refused`` is told of each call whose time ended in the line."""
+        """``on_refused`` is told of each call whose turn came too late."""
         super().__init__(inner)
         self._calls = calls
         self._on_refused = on_refused
@@ -75,16 +72,31 @@ class ConcurrencyLimitedDetector(DetectorDecorator):
 
     async def _wait(self) -> None:
         try:
-            async with asyncio.timeout_at(_until(math.inf)):
-                await self._places.acquire()
+            await _in_turn(self._places.acquire)
         except TimeoutError as error:
             self._on_refused()
-            raise Overloaded(self._calls) from error
+            raise Overloaded(f"each of the gate's {self._calls} connections to the vendor is in use") from error
 
 
-def _until(seconds: float) -> float | None:
-    """When to stop waiting: a call whose time ends in a line must not look like a vendor that hangs."""
+async def _in_turn(acquire: Callable[[], Awaitable[object]], seconds: float = math.inf) -> None:
+    """Acquire within ``seconds``, and while the call has time to make use of its turn: with less it would be paid for nothing.
+
+    Raises:
+        TimeoutError: the turn did not come.
+    """
+    end = asyncio.get_running_loop().time() + seconds
+    while True:
+        until = _until(end)
+        try:
+            async with asyncio.timeout_at(until if until < math.inf else None):
+                await acquire()
+                return
+        except TimeoutError:
+            # A shared call gets more time when a more patient caller joins it.
+            if _until(end) <= until:
+                raise
+
+
+def _until(end: float) -> float:
     current = deadline.current.get()
-    at = asyncio.get_running_loop().time() + seconds
-    at = at if current is None else min(at, current.at - MARGIN)
-    return at if at < math.inf else None
+    return end if current is None else min(end, current.latest_start)

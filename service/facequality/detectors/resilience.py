@@ -15,10 +15,10 @@ from facequality.breaker import Breaker, State
 from facequality.detector import Detector
 from facequality.detectors.decorator import DetectorDecorator
 from facequality.detectors.observed import Outcome, outcome_of
-from facequality.errors import ErrorReason, GateError, Retry, UpstreamFault
-from facequality.model import Detection, DetectOptions, Photo, PhotoRefused
+from facequality.errors import ErrorReason, GateError, Retry, UpstreamFault, UpstreamSilent
+from facequality.model import Detection, DetectOptions, Photo, PhotoRefused, PhotoUri
 
-FAULTS = frozenset({Outcome.NETWORK, Outcome.UPSTREAM, Outcome.MALFORMED, Outcome.DEADLINE})
+FAULTS = frozenset({Outcome.NETWORK, Outcome.UPSTREAM, Outcome.MALFORMED})
 """Outcomes that count against the vendor; verdicts, callers' and operators' errors, throttling and cancellations do not."""
 
 ATTEMPTS = 3
@@ -26,8 +26,6 @@ FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0
 """Full jitter: a wait is drawn from 0 to a bound that doubles from the first to the longest, s."""
 THROTTLED_WAIT = 1.0
 """A throttling vendor is not asked again sooner, s."""
-FAIR_SECONDS = 1.0
-"""A call's spent time counts against the vendor only if it had as much of it, s: or impatient callers would close the gate."""
 
 
 class BreakingDetector(DetectorDecorator):
@@ -38,11 +36,14 @@ class BreakingDetector(DetectorDecorator):
         inner: Detector,
         breaker: Breaker | None = None,
         *,
-        fair_seconds: float = FAIR_SECONDS,
+        fair_seconds: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
         on_state: Callable[[State], None] = lambda _: None,
     ) -> None:
-        """A deadline spent in less than ``fair_seconds`` is not the vendor's fault; ``on_state`` is told of each new state."""
+        """A deadline spent in less than ``fair_seconds`` is not the vendor's fault, or impatient callers would close the gate.
+
+        ``on_state`` is told of each new state.
+        """
         super().__init__(inner)
         self._fair_seconds = fair_seconds
         self._breaker = breaker or Breaker()
@@ -66,20 +67,22 @@ class BreakingDetector(DetectorDecorator):
         try:
             answer = await self._inner.detect(photo, options)
         except BaseException as error:
-            self._settle(ticket, error, started)
+            now = self._clock()
+            if self._is_fault(photo, error, now - started):
+                self._breaker.record(ticket, fault=True, now=now)
+            else:
+                self._breaker.release(ticket)
+            self._tell_state()
             raise
-        self._settle(ticket, None, started)
+        self._breaker.record(ticket, fault=False, now=self._clock())
+        self._tell_state()
         return answer
 
-    def _settle(self, ticket: int, error: BaseException | None, started: float) -> None:
-        now = self._clock()
-        if error is None:
-            self._breaker.record(ticket, fault=False, now=now)
-        elif outcome_of(error) in FAULTS or (_timed_out(error) and now - started >= self._fair_seconds):
-            self._breaker.record(ticket, fault=True, now=now)
-        else:
-            self._breaker.release(ticket)
-        self._tell_state()
+    def _is_fault(self, photo: Photo, error: BaseException, seconds: float) -> bool:
+        """Whether an error tells of the vendor. What it downloads is no faster than the host that the caller chose."""
+        if isinstance(photo, PhotoUri):
+            return outcome_of(error) in FAULTS and not isinstance(error, UpstreamSilent)
+        return outcome_of(error) in FAULTS or (_timed_out(error) and seconds >= self._fair_seconds)
 
     def _tell_state(self) -> None:
         if self._breaker.state is not self._told:

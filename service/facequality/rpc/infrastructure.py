@@ -102,7 +102,7 @@ def _small(raw: bytes) -> bytes:
 def _counted(streams: Counter[str], context: Context, most: int, most_per_connection: int) -> Iterator[None]:
     peer = context.peer()
     if streams.total() >= most or streams[peer] >= most_per_connection:
-        raise Overloaded(streams.total())
+        raise Overloaded(f"{streams.total()} such streams are open, {streams[peer]} of them on this connection")
     streams[peer] += 1
     try:
         yield

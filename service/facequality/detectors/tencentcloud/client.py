@@ -16,8 +16,8 @@ from facequality.detector import DetectorInfo
 from facequality.detectors.sharing import Fingerprint
 from facequality.detectors.tencentcloud import protocol, signature
 from facequality.detectors.tencentcloud.credentials import CredentialSource
-from facequality.detectors.transport import BadAnswer, HttpClient, HttpFailure, Url
-from facequality.errors import ErrorReason, InvalidRequest, OperatorFault, Retry, UpstreamFault
+from facequality.detectors.transport import AnswerTooLarge, BadAnswer, HttpAnswer, HttpClient, HttpFailure, Url
+from facequality.errors import ErrorReason, GateError, InvalidRequest, OperatorFault, Retry, UpstreamFault, UpstreamSilent
 from facequality.measure import FACE_MEASURES
 from facequality.model import Detection, DetectOptions, Photo, PhotoBytes, PhotoRefused
 
@@ -101,40 +101,42 @@ class TencentCloudDetector:
         """Call DetectFace once, or twice if a kept connection had died.
 
         Raises:
-            GateError: the vendor's error, or UPSTREAM_NETWORK, UPSTREAM_TIMEOUT, UPSTREAM_HTTP_STATUS, UPSTREAM_MALFORMED,
-                UPSTREAM_CREDENTIALS.
+            GateError: the vendor's error, or UPSTREAM_NETWORK, UPSTREAM_HTTP_STATUS, UPSTREAM_MALFORMED, UPSTREAM_CREDENTIALS.
         """
         if isinstance(photo, _HashedPhoto):
             body, sha256 = photo.body, photo.sha256
         else:
             body = protocol.encode(photo, options, self._options.face_model_version)
             sha256 = signature.UNSIGNED_PAYLOAD_SHA256 if self._options.unsigned_payload else await _sha256(body)
-        sends = 0
-
-        def on_sent() -> None:
-            nonlocal sends
-            sends += 1
-            self._on_paid_call()
-
-        headers = self._headers(len(body), sha256)
+        sends = _Sends(self._on_paid_call)
         try:
-            async with asyncio.timeout(self._options.attempt_seconds):
-                answer = await self._http.request(
-                    "POST",
-                    self._url,
-                    headers,
-                    body.chunks,
-                    max_answer_bytes=protocol.MAX_ANSWER_BYTES,
-                    on_sent=on_sent,
+            answer = await self._request(self._headers(len(body), sha256), body, sends)
+            return self._read(answer, options)
+        except GateError as error:
+            if sends.count > 1:
+                error.retry = _SENT_TWICE.get(error.retry, error.retry)
+            raise
+
+    async def _request(self, headers: dict[str, str], body: protocol.RequestBody, sends: _Sends) -> HttpAnswer:
+        seconds = self._options.attempt_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._http.request(
+                    "POST", self._url, headers, body.chunks, max_answer_bytes=protocol.MAX_ANSWER_BYTES, on_sent=sends
                 )
         except TimeoutError as error:
-            text = f"DetectFace gave no answer within {self._options.attempt_seconds:g} s"
-            raise UpstreamFault(ErrorReason.UPSTREAM_TIMEOUT, text, retry=_retry(sends)) from error
+            kind, what = (UpstreamSilent, "gave no answer") if sends.count else (UpstreamFault, "was not reached")
+            text = f"DetectFace {what} within {seconds:g} s"
+            raise kind(ErrorReason.UPSTREAM_NETWORK, text, retry=_retry(sends.count)) from error
         except HttpFailure as error:
-            text = f"DetectFace gave no answer: {error}" if sends else f"DetectFace was not reached: {error}"
-            raise UpstreamFault(ErrorReason.UPSTREAM_NETWORK, text, retry=_retry(sends)) from error
+            text = f"DetectFace gave no answer: {error}" if sends.count else f"DetectFace was not reached: {error}"
+            raise UpstreamFault(ErrorReason.UPSTREAM_NETWORK, text, retry=_retry(sends.count)) from error
+        except AnswerTooLarge as error:
+            raise protocol.unread(str(error), error.status) from error
         except BadAnswer as error:
             raise protocol.malformed(str(error)) from error
+
+    def _read(self, answer: HttpAnswer, options: DetectOptions) -> Detection | PhotoRefused:
         try:
             return protocol.decode(answer.status, answer.body, attributes_asked=options.need_face_attributes)
         except OperatorFault as error:
@@ -188,6 +190,22 @@ class TencentCloudDetector:
         if ids is not None and ids.traceparent is not None:
             headers[correlation.TRACEPARENT_HEADER] = ids.traceparent
         return headers
+
+
+class _Sends:
+    """Counts the requests of one attempt that left, and tells of each."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self.count = 0
+        self._tell = tell
+
+    def __call__(self) -> None:
+        self.count += 1
+        self._tell()
+
+
+_SENT_TWICE = {Retry.YES: Retry.ONCE, Retry.THROTTLE: Retry.SPENT}
+"""An attempt that left twice is followed by fewer."""
 
 
 def _retry(sends: int) -> Retry:

@@ -18,6 +18,7 @@ from facequality.errors import (
     PhotoDownloadFailed,
     Retry,
     UpstreamFault,
+    UpstreamSilent,
 )
 from facequality.model import PhotoRefused, Reason
 
@@ -40,9 +41,10 @@ _KINDS: dict[ErrorReason, type[GateError]] = {
     _R.MODEL_VERSION_NOT_ALLOWED: OperatorFault,
     _R.UPSTREAM_RATE_LIMIT: LimitReached,
     _R.UPSTREAM_QUOTA: LimitReached,
+    _R.UPSTREAM_TIMEOUT: UpstreamSilent,
     _R.GATE_BUG: DetectorBug,
 }
-"""Reasons whose error is not the vendor's fault."""
+"""What is raised for each reason; for any other an UpstreamFault."""
 
 _FIELDS = {_R.URL_INVALID: "uri", _R.IMAGE_EMPTY: "image", _R.FACE_NUM_LIMIT: "options.max_face_num"}
 """The request's field that each of these is about."""

@@ -102,9 +102,7 @@ def decode(status: int, body: bytes, *, attributes_asked: bool) -> Detection | P
     """
     # "HTTP status is always 200 when the server processed the request": anything else is a gateway speaking.
     if status != 200:
-        text = f"DetectFace answered with HTTP status {status}"
-        metadata = {"http_status": str(status), **_ids(body)}
-        raise UpstreamFault(ErrorReason.UPSTREAM_HTTP_STATUS, text, metadata=metadata, retry=Retry.YES)
+        raise _bad_status(status, _ids(body))
     request_id = ""
     try:
         response = _object(_object(orjson.loads(body)), "Response")
@@ -132,6 +130,16 @@ def _ids(body: bytes) -> dict[str, str]:
     except (_Malformed, orjson.JSONDecodeError):
         return {}
     return {name: value[:256] for name, value in found.items() if isinstance(value, str) and value}
+
+
+def _bad_status(status: int, ids: dict[str, str]) -> UpstreamFault:
+    text, metadata = f"DetectFace answered with HTTP status {status}", {"http_status": str(status), **ids}
+    return UpstreamFault(ErrorReason.UPSTREAM_HTTP_STATUS, text, metadata=metadata, retry=Retry.YES)
+
+
+def unread(what: str, status: int) -> UpstreamFault:
+    """Make the error of an answer that was not read to its end."""
+    return malformed(what) if status == 200 else _bad_status(status, {})
 
 
 def malformed(what: str, request_id: str = "") -> UpstreamFault:
