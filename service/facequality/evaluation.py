@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from facequality.image import LIMITS
 from facequality.measure import MEASURES, QUALITY_MEASURES, Bound, refusal
 from facequality.model import Detection, Face, Finding, Judgement, Measure, Reason
 from facequality.policy import DOMINANT_MAX_PERCENT, FaceRule, Policy
@@ -50,7 +51,7 @@ def evaluate_refusal(policy: Policy, reason: Reason) -> tuple[Finding, ...]:
     if reason is Reason.NO_FACE:
         return _count_findings(policy.face_rule, [])
     finding = refusal(reason)
-    bound = policy.bounds.get(finding.measure)
+    bound = policy.bounds.get(finding.measure) or LIMITS.get(finding.measure)
     return (finding if bound is None else replace(finding, minimum=bound.minimum, maximum=bound.maximum),)
 
 

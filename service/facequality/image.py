@@ -47,6 +47,8 @@ MAX_BYTES = 3_932_160
 _SIZE = Bound(maximum=MAX_BYTES)
 _LONG_SIDE = {Format.JPEG: Bound(maximum=4000), Format.PNG: Bound(maximum=2000), Format.BMP: Bound(maximum=2000)}
 _SHORT_SIDE = Bound(minimum=64)
+LIMITS = {Measure.IMAGE_BYTES: _SIZE, Measure.IMAGE_SHORT_SIDE: _SHORT_SIDE}
+"""Those of every format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +85,8 @@ def inspect(data: bytes | memoryview) -> Inspection:
     try:
         info = _read_header(data)
     except Exception:  # noqa: BLE001 - whatever hostile bytes make a parser raise, they are no photo
-        if is_other_format(bytes(data[:LONGEST_SIGNATURE])):
-            return Inspection(None, (size, refusal(Reason.IMAGE_FORMAT_UNSUPPORTED)))
-        # Of bytes that are too many in any case, nobody need know that they are no photo.
-        return Inspection(None, (size,) if size.rejects else (size, refusal(Reason.IMAGE_UNDECODABLE)))
+        is_other = is_other_format(bytes(data[:LONGEST_SIGNATURE]))
+        return Inspection(None, (size, refusal(Reason.IMAGE_FORMAT_UNSUPPORTED if is_other else Reason.IMAGE_UNDECODABLE)))
     long_side = _LONG_SIDE[info.format].hold(Measure.IMAGE_LONG_SIDE, max(info.width, info.height))
     short_side = _SHORT_SIDE.hold(Measure.IMAGE_SHORT_SIDE, min(info.width, info.height))
     return Inspection(info, (size, long_side, short_side))

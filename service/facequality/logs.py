@@ -73,7 +73,8 @@ class Sink:
         has_room = bool(self._room.poll(patience))
         self._patience = STALL_MILLISECONDS if has_room else 0
         with contextlib.suppress(OSError):
-            return self._file.write(piece) if has_room else 0
+            # None: whoever shares the file does not let it block, and its room went to them.
+            return (self._file.write(piece) or 0) if has_room else 0
         return 0
 
     def flush(self) -> None:

@@ -41,9 +41,12 @@ class MeasureSpec:
     given: tuple[float, float] | None = None
     """What detectors give at most, if that is less than the range: the cloud clamps, and so does the embedded engine."""
 
+    is_open: bool = False
+    """Whether a value may be above the range, of which bounds are: a face's box may leave the photo."""
+
     def takes(self, value: float) -> bool:
         """Whether it can be a value of this measure at all: no NaN, no infinity, within the range."""
-        return self.lowest <= value <= self.highest and value < math.inf
+        return self.lowest <= value < math.inf and (self.is_open or value <= self.highest)
 
 
 def _quality(name: str) -> FaceReader:
@@ -91,7 +94,7 @@ MEASURES: MappingProxyType[Measure, MeasureSpec] = MappingProxyType(
         _M.IMAGE_SHORT_SIDE: MeasureSpec(_R.IMAGE_RESOLUTION_TOO_LOW, None, 0, _ANY, "px"),
         _M.FACE_COUNT: MeasureSpec(_R.NO_FACE, _R.MULTIPLE_FACES, 0, _ANY, ""),
         _M.SECOND_FACE_AREA_PERCENT: MeasureSpec(None, _R.MULTIPLE_FACES, 0, 100, "%"),
-        _M.FACE_SIZE: MeasureSpec(_R.FACE_TOO_SMALL, None, 0, 4000, "px", _box(lambda box, _: box.size)),
+        _M.FACE_SIZE: MeasureSpec(_R.FACE_TOO_SMALL, None, 0, 4000, "px", _box(lambda box, _: box.size), is_open=True),
         _M.FACE_AREA_PERCENT: MeasureSpec(_R.FACE_TOO_SMALL, None, 0, 100, "%", _box(_area_percent)),
         _M.SCORE: _score(_R.LOW_SCORE, None, _quality("score")),
         _M.SHARPNESS: _score(_R.TOO_BLURRY, None, _quality("sharpness")),

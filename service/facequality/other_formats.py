@@ -5,19 +5,18 @@ from __future__ import annotations
 LONGEST_SIGNATURE = 128
 """As much of a photo's start is looked at, bytes: HEIF names its kind within."""
 
-_SIGNATURES: tuple[tuple[int, tuple[bytes, ...]], ...] = (
-    (0, (b"GIF87a", b"GIF89a")),
-    (0, (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")),  # TIFF with most cameras' raw formats, BigTIFF
-    (0, (b"IIRO", b"IIRS", b"IIU\x00", b"FUJIFILM", b"FOVb")),  # other cameras' raw formats
-    (0, (b"\x00\x00\x01\x00", b"\x00\x00\x02\x00", b"icns")),  # ICO, CUR, ICNS
-    (0, (b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")),  # JPEG 2000
-    (0, (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n", b"II\xbc")),  # JPEG XL, JPEG XR
-    (0, (b"8BPS", b"gimp xcf", b"\x8aMNG\r\n\x1a\n", b"\x8bJNG\r\n\x1a\n")),
-    (0, (b"DDS ", b"qoif", b"\x76\x2f\x31\x01", b"#?RADIANCE")),  # the third is OpenEXR
-    (0, (b"\x01\xda\x00\x01", b"\x01\xda\x01\x01")),  # SGI
-    (0, tuple(bytes((0x0A, version, 1)) for version in (0, 2, 3, 4, 5))),  # PCX
-    (0, tuple(b"P%d%c" % (kind, space) for kind in range(1, 8) for space in b" \t\r\n")),  # the PNM family
-    (8, (b"WEBP",)),
+_SIGNATURES: tuple[bytes, ...] = (
+    *(b"GIF87a", b"GIF89a"),
+    *(b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"),  # TIFF with most cameras' raw formats, BigTIFF
+    *(b"IIRO", b"IIRS", b"IIU\x00", b"FUJIFILM", b"FOVb"),  # other cameras' raw formats
+    *(b"\x00\x00\x01\x00", b"\x00\x00\x02\x00", b"icns"),  # ICO, CUR, ICNS
+    *(b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),  # JPEG 2000
+    *(b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n", b"II\xbc"),  # JPEG XL, JPEG XR
+    *(b"8BPS", b"gimp xcf", b"\x8aMNG\r\n\x1a\n", b"\x8bJNG\r\n\x1a\n"),
+    *(b"DDS ", b"qoif", b"\x76\x2f\x31\x01", b"#?RADIANCE"),  # the third is OpenEXR
+    *(b"\x01\xda\x00\x01", b"\x01\xda\x01\x01"),  # SGI
+    *tuple(bytes((0x0A, version, 1)) for version in (0, 2, 3, 4, 5)),  # PCX
+    *tuple(b"P%d%c" % (kind, space) for kind in range(1, 8) for space in b" \t\r\n"),  # the PNM family
 )
 
 _ISO_BRANDS = frozenset(
@@ -28,7 +27,7 @@ _ISO_BRANDS = frozenset(
 
 def is_other_format(start: bytes) -> bool:
     """Tell whether a file that starts so is an image of a format that is not taken."""
-    if any(start.startswith(signatures, offset) for offset, signatures in _SIGNATURES):
+    if start.startswith(_SIGNATURES) or (start.startswith(b"RIFF") and start.startswith(b"WEBP", 8)):
         return True
     # A box: its length, its kind, the major brand, a version, the compatible brands.
     length = min(int.from_bytes(start[:4], "big"), len(start))

@@ -219,12 +219,17 @@ def test_a_rotated_key_file_is_read_again(tmp_path: Path) -> None:
         source()
 
 
-@pytest.mark.parametrize("part", ["", "\u00e9", "a\nX-Other: b", "a\x7f"])
+@pytest.mark.parametrize("part", ["", " \n", "\u00e9", "a\nX-Other: b", "a b", "a\x7f"])
 def test_a_key_that_cannot_stand_in_a_header_is_none(part: str) -> None:
     """It would be another header, or none."""
     for parts in ((part, "key"), ("id", part), ("id", "key", part)):
         with pytest.raises(OperatorFault, match="empty or malformed"):
             usable(*parts)
+
+
+def test_white_space_around_a_key_is_not_its_own() -> None:
+    """A signature with it would be refused at every check."""
+    assert usable(" id", "key\n", "\ttoken ") == Credential("id", "key", "token")
 
 
 async def test_a_photo_refused_by_the_vendor_is_no_error(endpoint: Upstream) -> None:

@@ -25,7 +25,18 @@ def test_a_malformed_id_is_replaced(given_id: str) -> None:
     assert re.fullmatch("[0-9a-f]{32}", made)
 
 
-@pytest.mark.parametrize("trace", [f"{TRACE}\r\nX-Other: y", f" {TRACE}", TRACE.upper(), TRACE[:-1]])
+@pytest.mark.parametrize(
+    "trace",
+    [
+        f"{TRACE}\r\nX-Other: y",
+        f" {TRACE}",
+        TRACE.upper(),
+        TRACE[:-1],
+        f"ff{TRACE[2:]}",
+        f"00-{32 * '0'}{TRACE[35:]}",
+        f"{TRACE[:36]}{16 * '0'}-01",
+    ],
+)
 def test_a_malformed_trace_context_is_dropped(trace: str) -> None:
     """It would be sent on to the vendor."""
     assert correlate({"traceparent": trace}).traceparent is None

@@ -114,6 +114,13 @@ def test_the_largest_box_is_judged_and_ties_keep_the_vendors_order() -> None:
     assert evaluate(policy, faces((10, 10), (30, 10), (10, 30))).judged_face == 1
 
 
+def test_a_face_larger_than_any_photo_is_measured() -> None:
+    """A close-up's box may leave the photo on every side."""
+    judgement = judge(PRESETS["loose"], faces((4120, 4300)))
+    assert [finding.observed for finding in judgement.findings if finding.measure is Measure.FACE_SIZE] == [4120]
+    assert judgement.verdict is Verdict.ACCEPTED
+
+
 @pytest.mark.parametrize(
     ("rule", "sizes", "reasons"),
     [

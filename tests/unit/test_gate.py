@@ -97,7 +97,12 @@ async def test_a_refusal_says_what_would_have_been_enough() -> None:
     assert (count.measure, count.observed, count.minimum, count.maximum) == (Measure.FACE_COUNT, 0, 1, 1)
     too_large = PhotoRefused(Reason.IMAGE_TOO_LARGE, "FailedOperation.ImageSizeExceed", "id")
     findings = (await gate_with(RecordingDetector(too_large)).check(CheckRequest(PHOTO))).judgement.findings
-    assert [f.rejects for f in findings if f.measure is Measure.IMAGE_BYTES] == [True]
+    assert [(f.rejects, f.maximum) for f in findings if f.measure is Measure.IMAGE_BYTES] == [(True, 3_932_160)]
+    too_low = PhotoRefused(Reason.IMAGE_RESOLUTION_TOO_LOW, "FailedOperation.ImageResolutionTooSmall", "id")
+    findings = (
+        await gate_with(RecordingDetector(too_low)).check(CheckRequest(PhotoUri("https://example.com/a")))
+    ).judgement.findings
+    assert [(f.rejects, f.minimum) for f in findings] == [(True, 64)]
 
 
 @pytest.mark.parametrize("reason", Reason)

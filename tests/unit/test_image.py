@@ -69,6 +69,7 @@ def png_claiming(width: int, height: int) -> bytes:
         (b"", (R.IMAGE_UNDECODABLE,)),
         (b"not an image", (R.IMAGE_UNDECODABLE,)),
         (b"%PDF-1.7", (R.IMAGE_UNDECODABLE,)),
+        (b"ABCDEFGHWEBPVP8 ", (R.IMAGE_UNDECODABLE,)),
         (b"\xff\xd8\xff", (R.IMAGE_UNDECODABLE,)),
         (b"\x89PNG\r\n\x1a\n", (R.IMAGE_UNDECODABLE,)),
         (b"BM", (R.IMAGE_UNDECODABLE,)),
@@ -92,7 +93,7 @@ def test_the_largest_photo_is_5_mib_of_base64() -> None:
     [
         (blank(4001, 63, "JPEG"), (R.IMAGE_TOO_LARGE, R.IMAGE_RESOLUTION_TOO_HIGH, R.IMAGE_RESOLUTION_TOO_LOW)),
         (blank(100, 100, "GIF", "P"), (R.IMAGE_FORMAT_UNSUPPORTED, R.IMAGE_TOO_LARGE)),
-        (b"not an image", (R.IMAGE_TOO_LARGE,)),
+        (b"not an image", (R.IMAGE_UNDECODABLE, R.IMAGE_TOO_LARGE)),
     ],
 )
 def test_what_else_is_wrong_with_too_large_a_photo_is_told_too(start: bytes, expected: tuple[Reason, ...]) -> None:

@@ -81,7 +81,7 @@ def test_large_bodies_go_in_chunks_that_join(size: int) -> None:
 
 def test_a_body_keeps_the_photo_out_of_its_repr() -> None:
     """It is somebody's face."""
-    assert "secret" not in repr(RequestBody(b"", b"secret"))
+    assert "secret" not in repr(RequestBody(b"secret", b"secret"))
 
 
 # -- answers ---------------------------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ from facequality import __version__
 from facequality.detector import Detector
 from facequality.detectors.decorator import DetectorDecorator
 from facequality.detectors.transport import AnswerTooLarge, BadAnswer, HttpAnswer, HttpClient, HttpFailure, HttpOptions, Resolver
-from facequality.errors import ErrorReason, PhotoDownloadFailed, Retry
+from facequality.errors import ErrorReason, PhotoDownloadFailed
 from facequality.image import MAX_BYTES, inspect
-from facequality.model import Detection, DetectOptions, Judgement, Photo, PhotoBytes, PhotoRefused, PhotoUri
+from facequality.model import Detection, DetectOptions, Judgement, Photo, PhotoBytes, PhotoRefused, PhotoUri, Reason
 from facequality.photo_uri import IpAddress, UriRules, check_uri, is_public
 
 MAX_REDIRECTS = 3
@@ -54,7 +54,10 @@ class DownloadingDetector(DetectorDecorator):
             PhotoDownloadFailed: there is no photo to be had.
         """
         if isinstance(photo, PhotoUri):
-            photo = PhotoBytes(await self._download(photo.uri))
+            try:
+                photo = PhotoBytes(await self._download(photo.uri))
+            except AnswerTooLarge:
+                return PhotoRefused(Reason.IMAGE_TOO_LARGE)
             judgement = Judgement.of(inspect(photo.data).findings)
             if judgement.reasons:
                 return PhotoRefused(judgement.reasons[0], findings=judgement.findings)
@@ -75,8 +78,7 @@ class DownloadingDetector(DetectorDecorator):
         except AnswerTooLarge as error:
             if error.status != HTTPStatus.OK:
                 raise _unexpected(error.status) from error
-            # One byte more than a photo may have is enough to say so.
-            return b"\x00" * (MAX_BYTES + 1)
+            raise
         except (HttpFailure, BadAnswer) as error:
             raise _failed(f"the photo could not be downloaded: {error}") from error
 
@@ -113,4 +115,4 @@ def _unexpected(status: int) -> PhotoDownloadFailed:
 
 
 def _failed(text: str) -> PhotoDownloadFailed:
-    return PhotoDownloadFailed(ErrorReason.IMAGE_DOWNLOAD_FAILED, text, retry=Retry.ONCE)
+    return PhotoDownloadFailed(ErrorReason.IMAGE_DOWNLOAD_FAILED, text)

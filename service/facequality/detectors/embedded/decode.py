@@ -20,11 +20,10 @@ _START_OF_SCAN = b"\xff\xda"
 
 
 def decode(data: bytes, proceed: Callable[[], None] = lambda: None) -> Image | None:
-    """Decode to (height, width, 3) BGR, upright by EXIF; None if the bytes are broken or cut off.
+    """Decode to (height, width, 3) BGR, upright by EXIF; None if the bytes are broken or cut off, or ``proceed`` raises.
 
     16-bit greys are scaled to 8 bits, palettes and CMYK converted. What is transparent in a PNG is laid on white, as
-    most viewers do; in a BMP the fourth byte is left at 0 by many who mean nothing by it. ``proceed`` is called again and again,
-    and ends the work by raising.
+    most viewers do; in a BMP the fourth byte is left at 0 by many who mean nothing by it. ``proceed`` is called again and again.
     """
     if data.startswith(b"\xff\xd8") and data.count(_START_OF_SCAN) > MAX_SCANS:
         return None

@@ -52,18 +52,20 @@ def _read(path: Path) -> str:
         text = file.read(MOST_CHARACTERS + 1)
     if len(text) > MOST_CHARACTERS:
         raise OSError("the file is too large")
-    return text.strip()
+    return text
 
 
 def usable(secret_id: str, secret_key: str, token: str | None = None) -> Credential:
-    """Make a credential.
+    """Make a credential; white space around a part is not its own.
 
     Raises:
-        OperatorFault: a part is empty or cannot stand in a header.
+        OperatorFault: a part is empty or holds what none does.
     """
-    for name, value in (("SECRET_ID", secret_id), ("SECRET_KEY", secret_key), ("TOKEN", token)):
-        if value is not None and (not value or not value.isascii() or not value.isprintable()):
+    credential = Credential(secret_id.strip(), secret_key.strip(), None if token is None else token.strip())
+    parts = (("SECRET_ID", credential.secret_id), ("SECRET_KEY", credential.secret_key), ("TOKEN", credential.token))
+    for name, value in parts:
+        if value is not None and (not value or not value.isascii() or not value.isprintable() or " " in value):
             raise OperatorFault(
                 ErrorReason.UPSTREAM_CREDENTIALS, f"the gate's TENCENTCLOUD_{name} (or its file) is empty or malformed"
             )
-    return Credential(secret_id, secret_key, token)
+    return credential

@@ -48,7 +48,8 @@ _INT32 = 2**31
 class RequestBody:
     """A request's JSON: ``head``, the photo as base64 (whose alphabet needs no escaping), ``tail``. Never whole in memory."""
 
-    head: bytes
+    head: bytes = field(repr=False)
+    """Of a photo's URI it holds all, with what may be secret in its query."""
     image: bytes | memoryview = field(default=b"", repr=False)
     tail: bytes = b""
 
