@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from facequality.detectors.embedded.appearance import SIZE, Portrait, SharpnessHead
 from facequality.detectors.embedded.detector import EmbeddedDetector
 from facequality.detectors.embedded.engine import MODEL_VERSION
 from facequality.errors import ErrorReason, InvalidRequest
@@ -20,7 +21,7 @@ from facequality.model import (
     Reason,
     Verdict,
 )
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from tests import photos
 from tests.engine import R, check
@@ -100,6 +101,34 @@ async def test_sharpness_falls_with_blur_and_brightness_follows_light(engine_det
     bright = [(await quality(engine_detector, photos.exposed(g))).brightness or 0 for g in (0.2, 0.5, 1, 1.5, 2.5)]
     assert bright == sorted(bright)
     assert len(set(bright)) == len(bright)
+
+
+@pytest.mark.parametrize("name", ["", "biden.jpg", "obama3.jpg"])
+@pytest.mark.parametrize("cut", [0.0, 0.05, 0.1])
+async def test_the_photos_edge_is_no_detail_of_a_face(
+    engine_detector: EmbeddedDetector, portraits: Path, name: str, cut: float
+) -> None:
+    """A blurred face that the frame touches is no sharper for it, and a sharp one not much less sharp."""
+    photo = Image.open(portraits / name).convert("RGB") if name else photos.portrait()
+    answer = await engine_detector.detect(PhotoBytes(photos.encode(photo)), DetectOptions())
+    assert isinstance(answer, Detection)
+    box = answer.faces[0].box
+    frame = (
+        round(box.x + cut * box.width),
+        max(0, round(box.y + cut * box.height)),
+        round(box.x + (1 - cut) * box.width),
+        min(photo.height, round(box.y + (1 - cut) * box.height)),
+    )
+    blurred = photo.filter(ImageFilter.GaussianBlur(box.width / 80))
+    soft, sharp = [(await quality(engine_detector, each.crop(frame))).sharpness or 0.0 for each in (blurred, photo)]
+    assert soft < 60
+    assert sharp > 70
+
+
+def test_a_mesh_without_an_area_has_a_sharpness() -> None:
+    """Landmarks may fall together; nothing is known then, and nothing raises."""
+    collapsed = Portrait(np.zeros((SIZE, SIZE, 3), np.uint8), np.zeros((468, 2)), 50.0, np.ones((SIZE, SIZE), np.bool_))
+    assert 0 <= SharpnessHead().sharpness(collapsed) <= 100
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])

@@ -26,7 +26,7 @@ FINE = 2.0
 """Bands below this sigma are fine, px."""
 CURVATURE_SIGMAS = (0.8, 1.6)
 """Scales of the directional second derivatives, px."""
-FEATURES = 22
+FEATURES = 21
 LIGHT_SIGMA, DARKEST = 12.0, 12.0
 """What is larger than this many px is light, not skin; and grey levels added to it, so that noise in the dark is not detail."""
 _CURVATURE = tuple(
@@ -76,7 +76,8 @@ def portrait(image: Image, mesh: Mesh, visibility: Map | None = None) -> Portrai
     side = max(4.0, FACE_MARGIN * float(max(height, width)))
     x, y = points[list(lm.OVAL), :2].mean(0)
     affine = Roi(float(x), float(y), side, eye_line_angle(points)).affine(SIZE)
-    crop = warp(image, affine, SIZE)
+    # Mirrored outside the photo: a black edge there would be read as light and as detail.
+    crop = warp(image, affine, SIZE, cv2.BORDER_REFLECT_101)
     seen = np.ones((SIZE, SIZE), np.bool_)
     if visibility is not None:
         mesh_to_photo = np.vstack([cv2.invertAffineTransform(mesh.affine), [0, 0, 1]])
@@ -103,7 +104,7 @@ class SharpnessHead:
 
 
 def details(face: Portrait) -> npt.NDArray[np.float32]:
-    """Return 22 logs of how much detail there is, relative to the face's own contrast.
+    """Return 21 logs of how much detail there is, relative to the face's own contrast.
 
     Per band its mean, its 98th percentile and, for fine bands, its 40th: blocks and halos are strong edges beside nothing. Then
     of the whole the edges and the contrast, and for two scales the curvature in the direction that has least of it and in the
