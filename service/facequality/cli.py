@@ -212,7 +212,7 @@ async def _check_one(
 @asynccontextmanager
 async def _checker(target: str, timeout: float) -> AsyncIterator[Checker]:
     if target:
-        async with grpc.aio.insecure_channel(target, options=client.channel_options()) as channel:
+        async with grpc.aio.insecure_channel(target, options=client.channel_options(timeout=False)) as channel:
             yield RemoteChecker(channel, timeout)
         return
     loaded = _settings(serving=True)

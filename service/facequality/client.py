@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib import resources
 
 SERVICE_CONFIG = resources.files("facequality").joinpath("service_config.json").read_text(encoding="utf-8")
@@ -11,6 +12,12 @@ RETRY_BUFFER_BYTES = 8 * 1024 * 1024
 """gRPC keeps a message for a retry up to 256 KiB unless told otherwise: larger photos would never be tried again."""
 
 
-def channel_options() -> tuple[tuple[str, str | int], ...]:
-    """Return options for ``grpc.insecure_channel`` or ``grpc.aio.insecure_channel``."""
-    return (("grpc.service_config", SERVICE_CONFIG), ("grpc.per_rpc_retry_buffer_size", RETRY_BUFFER_BYTES))
+def channel_options(*, timeout: bool = True) -> tuple[tuple[str, str | int], ...]:
+    """Return options for ``grpc.insecure_channel`` or ``grpc.aio.insecure_channel``.
+
+    ``timeout``: keep the service config's, which would cut short a call that brings a longer one of its own.
+    """
+    config = json.loads(SERVICE_CONFIG)
+    if not timeout:
+        del config["methodConfig"][0]["timeout"]
+    return (("grpc.service_config", json.dumps(config)), ("grpc.per_rpc_retry_buffer_size", RETRY_BUFFER_BYTES))

@@ -139,6 +139,24 @@ async def test_infrastructure_takes_small_messages_soon(served: Served, monkeypa
     monkeypatch.setattr(infrastructure, "READ_SECONDS", 0.2)
     mute = channel.stream_unary("/grpc.health.v1.Health/Check")()
     assert (await failure(mute)).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    # One that could send more, and one that does.
+    for more, code in ((0, grpc.StatusCode.DEADLINE_EXCEEDED), (1, grpc.StatusCode.INVALID_ARGUMENT)):
+        watch = channel.stream_stream("/grpc.health.v1.Health/Watch")()
+        for message in (b"", *more * [bytes(900_000)]):
+            await watch.write(message)
+        assert (await failure(watch.read())).code() is code
+
+
+async def test_calls_of_health_that_wait_for_their_messages_are_bounded(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may have brought some of it; when they are gone, others are welcome."""
+    monkeypatch.setattr(infrastructure, "MAX_UNREAD", 3)
+    channel: Any = served.channel
+    mute = [channel.stream_unary("/grpc.health.v1.Health/Check")() for _ in range(4)]
+    done, waiting = await asyncio.wait([asyncio.ensure_future(failure(each)) for each in mute], return_when="FIRST_COMPLETED")
+    assert [task.result().code() for task in done] == [grpc.StatusCode.RESOURCE_EXHAUSTED]
+    assert {(await task).code() for task in waiting} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+    stub: Any = health_pb2_grpc.HealthStub(served.channel)
+    assert (await stub.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_a_clients_watches_are_bounded_and_checks_are_not(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

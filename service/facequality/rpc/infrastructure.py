@@ -19,10 +19,13 @@ MAX_MESSAGE_BYTES = 4096
 """A health check names a service, reflection a symbol or a file."""
 
 READ_SECONDS = 1.0
-"""Such a message comes with its call, or not at all."""
+"""Such a message comes with its call, and the end of the client's sending with it, or not at all."""
 
 MAX_READS = 16
 """Health's messages being read at a time: gRPC takes up to 8 MiB of one before it can be told that it is too large."""
+
+MAX_UNREAD = 128
+"""Of those and of the ones that wait to be read, each of which may have brought 1 MiB."""
 
 MAX_WATCHES, MAX_WATCHES_PER_CONNECTION = 5000, 1000
 """At a time, 20 KB each; a client keeps one per connection while it lasts, but a proxy may carry many clients' on one."""
@@ -41,6 +44,7 @@ class InfrastructureInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self) -> None:
         """Nothing is in progress yet."""
         self._reads = asyncio.Semaphore(MAX_READS)
+        self._unread = 0
         self._watches: Counter[str] = Counter()
         self._reflections: Counter[str] = Counter()
 
@@ -88,8 +92,18 @@ class InfrastructureInterceptor(grpc.aio.ServerInterceptor):
         return stream
 
     async def _read(self, context: Context) -> bytes:
-        async with deadline.Enforced("message", READ_SECONDS), self._reads:
-            return _small(await read_only(context))
+        if self._unread >= MAX_UNREAD:
+            raise Overloaded(f"{self._unread} calls of health wait for their messages")
+        self._unread += 1
+        try:
+            async with deadline.Enforced("message", READ_SECONDS), self._reads:
+                message = _small(await read_only(context))
+                # A client that could go on would fill the call's window, for as long as a watch lasts.
+                if await context.read() is not grpc.aio.EOF:
+                    raise InvalidRequest(ErrorReason.MESSAGE_MALFORMED, "the call has more than one message")
+                return message
+        finally:
+            self._unread -= 1
 
 
 def _small(raw: bytes) -> bytes:
