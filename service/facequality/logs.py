@@ -11,6 +11,7 @@ import logging
 import os
 import select
 import sys
+import threading
 import time
 import warnings
 from contextvars import ContextVar
@@ -26,9 +27,6 @@ from facequality.gate import CheckResult
 from facequality.image import ImageInfo
 from facequality.model import Detection, PhotoRefused
 from facequality.policy import Policy
-
-LEVELS = ("debug", "info", "warning", "error")
-
 
 _notes: ContextVar[dict[str, object] | None] = ContextVar("facequality_notes", default=None)
 
@@ -50,10 +48,16 @@ class Sink:
         self._room.register(file, select.POLLOUT)
         self._patience = STALL_MILLISECONDS
         self._is_torn = False
+        # structlog's lock is not the standard library's.
+        self._lock = threading.Lock()
         self.lost = 0
 
     def write(self, line: bytes) -> int:
         """Write a line, or count it."""
+        with self._lock:
+            return self._write_line(line)
+
+    def _write_line(self, line: bytes) -> int:
         if self._is_torn:
             # What is left of a lost line must not spoil this one.
             line = b"\n" + line
@@ -92,6 +96,16 @@ sink = Sink(_standard_error())
 """Where the JSON lines go."""
 
 
+class _SinkHandler(logging.Handler):
+    """Takes the lines of libraries the same way."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sink.write(self.format(record).encode(errors="backslashreplace") + b"\n")
+        except Exception:  # noqa: BLE001 - a record that cannot be written is logging's own affair
+            self.handleError(record)
+
+
 def begin(**fields: object) -> None:
     """Begin a call's notes: they stand on each of its log lines."""
     _notes.set(fields)
@@ -117,7 +131,7 @@ def _dumps(event: object, **_: object) -> bytes:
 
 
 def configure(level: str) -> None:
-    """Set up the process's logging. ``level`` is one of LEVELS."""
+    """Set up the process's logging; ``level`` is debug, info, warning or error."""
     threshold = getattr(logging, level.upper())
     shared: list[structlog.typing.Processor] = [
         _merge_notes,
@@ -126,6 +140,7 @@ def configure(level: str) -> None:
         structlog.processors.format_exc_info,
     ]
     renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
+    handler: logging.Handler = _SinkHandler()
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer(serializer=_dumps)],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
@@ -133,12 +148,11 @@ def configure(level: str) -> None:
         cache_logger_on_first_use=True,
     )
     if sys.stderr is not None and sys.stderr.isatty():
-        renderer = structlog.dev.ConsoleRenderer()
+        renderer, handler = structlog.dev.ConsoleRenderer(), logging.StreamHandler(sys.stderr)
         structlog.configure(processors=[*shared, renderer], logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     formatter = structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[
         structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer,
     ])  # fmt: skip
-    handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
     logging.captureWarnings(capture=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -25,6 +28,30 @@ def test_a_reader_that_hangs_costs_lines_and_little_time() -> None:
         assert reader.read(1 << 20) == LINE * (200 - lost)
         assert sink.write(LINE) == len(LINE)
         assert sink.lost == lost
+
+
+def test_a_library_that_logs_waits_for_nobody_either() -> None:
+    """A hanging reader of standard error must not hold up the event loop through asyncio's own lines."""
+    child = """
+import logging, structlog, threading
+from facequality import logs
+logs.configure("info")
+def burst():
+    for _ in range(300):
+        logging.getLogger("asyncio").error("Task exception was never retrieved %s", 500 * "z")
+        structlog.get_logger().info("rpc.handled", pad=500 * "y")
+threads = [threading.Thread(target=burst) for _ in range(2)]
+for each in threads: each.start()
+for each in threads: each.join()
+print(logs.sink.lost)
+"""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as reader:
+        with os.fdopen(writing, "wb") as writer:
+            done = subprocess.run([sys.executable, "-c", child], stderr=writer, stdout=subprocess.PIPE, timeout=30, check=True)
+        lines = [json.loads(line) for line in reader.read().splitlines()]
+    assert {line["event"][:11] for line in lines} == {"Task except", "rpc.handled"}
+    assert len(lines) + int(done.stdout) == 1200
 
 
 def test_a_long_line_never_waits_for_its_reader() -> None:
