@@ -21,6 +21,9 @@ MISTAKES = {
     "advisory_not_a_list": [
         "2: policies.kiosk.advisory: must be a list of measures",
     ],
+    "advisory_of_a_dropped_bound": [
+        "2: policies.kiosk.advisory.0: score has no bound to be advisory",
+    ],
     "advisory_unknown": [
         "2: policies.kiosk.advisory.0: there is no measure 'scores'; did you mean score?",
     ],

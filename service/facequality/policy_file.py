@@ -123,10 +123,12 @@ def read_bounded(file: Path) -> bytes:
 
 
 def policy_files(path: Path) -> list[Path]:
-    """Return the files that a path stands for: itself, or a directory's ``*.yaml`` and ``*.yml``, sorted."""
+    """Return the files that a path stands for: itself, or a directory's ``*.yaml`` and ``*.yml``, but hidden ones, sorted."""
     if not path.is_dir():
         return [path]
-    return sorted(file for file in path.iterdir() if file.suffix in {".yaml", ".yml"} and not file.is_dir())
+    found = (file for file in path.iterdir() if file.suffix in {".yaml", ".yml"} and not file.is_dir())
+    # Editors keep locks and backups beside a file.
+    return sorted(file for file in found if not file.name.startswith("."))
 
 
 class _Loader:
@@ -134,6 +136,8 @@ class _Loader:
 
     def __init__(self) -> None:
         self._mistakes: list[Mistake] = []
+        self._is_complete = True
+        """Whether every file could be read: or nobody knows which policies there are."""
         self._entries: dict[str, _Entry] = {}
         self._default: _Place | None = None
         self._resolved: dict[str, Policy | None] = {}
@@ -157,9 +161,11 @@ class _Loader:
             root = parse(read_bounded(file))
         except OSError as error:
             self._mistakes.append(Mistake(name, 0, "", f"cannot be read: {error.strerror}"))
+            self._is_complete = False
             return
         except YamlError as error:
             self._mistakes.append(Mistake(name, error.line, "", str(error)))
+            self._is_complete = False
             return
         place = _Place(name, "", root, root.line)
         top = self._mapping(place, TOP_KEYS, "a mapping with the keys policies and default")
@@ -290,7 +296,7 @@ class _Loader:
         bounds = self._merge_bounds(entry, base)
         advisory = frozenset(entry.advisory) if entry.advisory is not None else base.advisory if base else frozenset()
         for measure, place in (entry.advisory or {}).items():
-            if measure not in bounds and measure not in entry.bounds:
+            if measure not in bounds and entry.bounds.get(measure, (place, None))[1] is None:
                 self._wrong(place, f"{measure} has no bound to be advisory")
         guidance: dict[Reason, Mapping[str, str]] = dict(base.guidance) if base else {}
         for reason, sentences in entry.guidance.items():
@@ -316,7 +322,7 @@ class _Loader:
             self._wrong(entry.extends, f"extends itself: {name} -> {name}")
             return None
         names = [*self._entries, *PRESETS]
-        self._wrong(entry.extends, f"there is no policy {wanted!r}{_near(wanted, names)}; there are {', '.join(names)}")
+        self._lacks(entry.extends, f"there is no policy {wanted!r}{_near(wanted, names)}; there are {', '.join(names)}")
         return None
 
     def _merge_bounds(self, entry: _Entry, base: Policy | None) -> dict[Measure, Bound]:
@@ -341,21 +347,21 @@ class _Loader:
             self._wrong(entry.shadow, "a policy cannot shadow itself")
         elif wanted not in self._entries:
             near = _near(wanted, self._entries)
-            self._wrong(entry.shadow, f"there is no policy {wanted!r} in the files{near}; to try a built-in, extend it")
+            self._lacks(entry.shadow, f"there is no policy {wanted!r} in the files{near}; to try a built-in, extend it")
 
     def _choose_default(self, first: Path, override: str) -> str:
         names = list(self._entries)
-        if override and override not in names:
+        if override and override not in names and self._is_complete:
             text = f"FACEQUALITY_DEFAULT_POLICY names {override!r}, which the files do not have{_near(override, names)}"
             self._mistakes.append(Mistake(str(first), 0, "", text))
         if self._default is not None:
             wanted = str(self._default.node.value)
             if wanted not in names:
-                self._wrong(self._default, f"there is no policy {wanted!r} in the files{_near(wanted, names)}")
+                self._lacks(self._default, f"there is no policy {wanted!r} in the files{_near(wanted, names)}")
             return override or wanted
         if override or len(names) == 1 or DEFAULT_PRESET in names:
             return override or (names[0] if len(names) == 1 else DEFAULT_PRESET)
-        if names:
+        if names and self._is_complete:
             self._mistakes.append(Mistake(str(first), 0, "default", f"is missing; name one of {', '.join(names)}"))
         return ""
 
@@ -386,6 +392,10 @@ class _Loader:
             return value
         self._wrong(place, f"must be a text of 1 to {MAX_TEXT} characters")
         return None
+
+    def _lacks(self, place: _Place, text: str) -> None:
+        if self._is_complete:
+            self._wrong(place, text)
 
     def _wrong(self, place: _Place, text: str) -> None:
         self._mistakes.append(Mistake(place.file, place.line, place.path, text))

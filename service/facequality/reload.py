@@ -26,6 +26,8 @@ DEBOUNCE_MILLISECONDS = 200
 """Changes this close together are one: an editor's save, a ConfigMap's swap of its symlink."""
 LOOK_MILLISECONDS = 5000
 """How often the content is looked at without an event."""
+LOADS = 5
+"""How often files are read again that change meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class PolicyStore:
         """Load anew, off the event loop; swap if all is well. Never raises for what the files hold."""
         now = datetime.now(UTC)
         try:
-            fresh = await asyncio.to_thread(load, path, now, default)
+            fresh = await asyncio.to_thread(_load_settled, path, now, default)
         except (PolicyFileError, OSError) as error:
             self.last_failure = ReloadFailure(now, str(error))
             self._on_failure()
@@ -119,14 +121,39 @@ class PolicyWatch:
             await self._look()
 
     async def _look(self) -> None:
-        # Many events can tell of one change, and of none at all in a directory with other files.
-        now = await asyncio.to_thread(fingerprint, self._path)
-        if now != self._seen:
-            self._seen = now
-            await self._store.reload(self._path, self._default)
+        try:
+            # Many events can tell of one change, and of none at all in a directory with other files.
+            now = await asyncio.to_thread(fingerprint, self._path)
+            if now != self._seen:
+                self._seen = now
+                await self._store.reload(self._path, self._default)
+        except Exception:
+            # Whatever it is, the next change must be seen.
+            log.exception("policy.look_failed", path=str(self._path))
 
 
 Fingerprint = tuple[tuple[str, bytes], ...]
+
+
+def _load_settled(path: Path, now: datetime, default: str) -> PolicySet:
+    """Load what stood still meanwhile: of files that are replaced while they are read, some may be of the old edition.
+
+    Raises:
+        PolicyFileError: every mistake there is.
+        OSError: the files cannot be read, or do not stand still.
+    """
+    for _ in range(LOADS):
+        before = fingerprint(path)
+        found: PolicySet | PolicyFileError | OSError
+        try:
+            found = load(path, now, default)
+        except (PolicyFileError, OSError) as error:
+            found = error
+        if fingerprint(path) == before:
+            if isinstance(found, PolicySet):
+                return found
+            raise found
+    raise OSError(f"{path}: the files changed {LOADS} times while they were read")
 
 
 def fingerprint(path: Path) -> Fingerprint:

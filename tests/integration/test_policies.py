@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import functools
+import itertools
 import threading
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ import grpc
 import pytest
 from facequality.parts import StartError
 from facequality.policy import PolicySet, built_in
+from facequality.policy_file import load
 from facequality.reload import PolicyStore
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import verdict_pb2
@@ -155,6 +157,52 @@ async def test_files_are_read_off_the_event_loop(tmp_path: Path, monkeypatch: py
     assert store() is served
     assert store.last_failure is not None
     assert threads[0] is not threading.main_thread()
+
+
+async def test_files_that_are_swapped_while_they_are_read_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A set that nobody published is never served; nor is one kept that never stands still."""
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}.yaml", f"policies: {{{name}: {{extends: strict}}}}")
+    editions = iter(("loose", "normal"))
+
+    def swapped(path: Path, now: datetime, default: str) -> PolicySet:
+        found = load(path, now, default)
+        for edition in editions:
+            write(tmp_path / "a.yaml", f"policies: {{a: {{extends: {edition}}}}}")
+            break
+        return found
+
+    monkeypatch.setattr("facequality.reload.load", swapped)
+    told: list[PolicySet] = []
+    store = PolicyStore(built_in(datetime.now(UTC)), on_reload=told.append)
+    await store.reload(tmp_path, "a")
+    assert [policies.get("a").description for policies in told] == ["extends normal"]
+    editions = itertools.cycle(("loose", "normal"))
+    await store.reload(tmp_path, "a")
+    assert len(told) == 1
+    assert store.last_failure is not None
+    assert "changed 5 times" in store.last_failure.reason
+
+
+async def test_no_mistake_of_ours_ends_the_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is logged, and the next change is seen."""
+    path = tmp_path / "policies.yaml"
+    write(path, STRICT)
+    async with gate(path) as served:
+        failing = iter((RuntimeError("a bug"), RuntimeError("another")))
+        tell = served.app.metrics.serve_policies
+
+        def told(policies: PolicySet) -> None:
+            for error in failing:
+                raise error
+            tell(policies)
+
+        monkeypatch.setattr(served.app.store, "_on_reload", told)
+        for text in (LOOSE, STRICT, LOOSE):
+            before = revision(served)
+            write(path, text)
+            await until(lambda before=before: revision(served) != before)
+        await until(lambda: served.sample("facequality_policy_reloads_total", result="success") is not None)
 
 
 async def test_no_content_ends_the_watch(tmp_path: Path) -> None:

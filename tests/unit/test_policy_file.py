@@ -32,6 +32,16 @@ def test_each_mistake_is_named_with_line_path_and_remedy(name: str) -> None:
     assert lines == MISTAKES[name]
 
 
+def test_of_a_file_that_cannot_be_read_nothing_is_made_out(tmp_path: Path) -> None:
+    """Whether another file's names are wrong is not known then; an editor's hidden lock is no policy file."""
+    (tmp_path / "a.yaml").write_text("default: kiosk\npolicies: {gate: {extends: kiosk, shadow: next}}")
+    (tmp_path / "b.yaml").write_text("policies: {kiosk: {extends: enroll}")
+    (tmp_path / ".#c.yaml").symlink_to("nobody@nowhere:1")
+    with pytest.raises(PolicyFileError) as caught:
+        load(tmp_path, NOW)
+    assert [Path(mistake.file).name for mistake in caught.value.mistakes] == ["b.yaml"]
+
+
 def test_every_broken_fixture_is_asserted() -> None:
     """None lies about unused."""
     assert {path.stem for path in BROKEN.glob("*.yaml")} == set(MISTAKES)
@@ -242,7 +252,8 @@ def test_any_document_loads_or_is_mistaken_and_what_loads_fits_the_schema(value:
 
 # Mistakes that only the loader can see: they span keys, or files, or lie in the YAML itself.
 BEYOND_THE_SCHEMA = {
-    "empty", "not_yaml", "not_utf8", "advisory_without_bound", "alias", "default_missing", "default_unknown", "duplicate_key",
+    "empty", "not_yaml", "not_utf8", "advisory_of_a_dropped_bound",
+    "advisory_without_bound", "alias", "default_missing", "default_unknown", "duplicate_key",
     "extends_itself", "extends_unknown", "min_over_inherited_max", "min_over_max", "shadow_itself", "shadow_unknown", "tag",
     "two_documents", "too_deep", "side_a_sexagesimal",
 }  # fmt: skip
