@@ -228,6 +228,47 @@ def test_any_request_gets_a_documented_envelope(emulator: EmulatedEndpoint, body
     assert response["Error"]["Code"] != "InternalError"
 
 
+SIGNED = (
+    "Content-Type: application/json\r\nX-Foo: \xff\r\nX-TC-Timestamp: %d\r\nAuthorization: TC3-HMAC-SHA256 "
+    f"Credential={SECRET_ID}/2026-01-01/iai/tc3_request, SignedHeaders=content-type;host;x-foo, Signature={64 * '0'}"
+)
+
+
+@pytest.mark.parametrize(
+    ("start", "more", "expected"),
+    [
+        ("OPTIONS *", "", "InvalidRequest"),
+        ("POST /", "Expect: much", "AuthFailure.InvalidAuthorization"),
+        ("POST /", "Expect: 100-continue", "AuthFailure.InvalidAuthorization"),
+        ("POST /", "Content-Encoding: br", "AuthFailure.InvalidAuthorization"),
+        ("POST /", "Content-Encoding: gzip", "AuthFailure.InvalidAuthorization"),
+        ("POST /", SIGNED, "AuthFailure.SignatureFailure"),
+    ],
+)
+def test_unusual_http_gets_an_envelope_too(emulator: EmulatedEndpoint, start: str, more: str, expected: str) -> None:
+    """What aiohttp would answer by itself, and header bytes that are no text."""
+    host, port = emulator.host.split(":")
+    more = more.replace("%d", str(int(time.time()))).replace("2026-01-01", time.strftime("%Y-%m-%d", time.gmtime()))
+    head = f"{start} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n{more}\r\n".replace("\r\n\r\n", "\r\n")
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        connection.sendall(head.encode("latin-1") + b"\r\n{}")
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    if "100-continue" in more:
+        going_on, _, answer = answer.partition(b"\r\n\r\n")
+        assert going_on == b"HTTP/1.1 100 Continue"
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert code(json.loads(answer.partition(b"\r\n\r\n")[2])["Response"]) == expected
+
+
+def test_what_is_no_http_leaves_no_traceback(emulator: EmulatedEndpoint, caplog: pytest.LogCaptureFixture) -> None:
+    """It is the client's mistake."""
+    host, port = emulator.host.split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.0 400 ")
+    assert [record.exc_info for record in caplog.records if record.levelname == "ERROR"] == [None]
+
+
 def test_raw_bytes_get_an_answer_or_a_closed_connection(emulator: EmulatedEndpoint) -> None:
     """What is not HTTP does not hold the server."""
     host, port = emulator.host.split(":")

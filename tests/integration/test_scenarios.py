@@ -182,6 +182,7 @@ def test_latency_and_rate_limits(tmp_path: Path) -> None:
         ("latency: {seconds: 1, median: 2, p99: 3}", "give seconds, or between, or median and p99"),
         ("latency: {between: [2, 1]}", "the first is over the second"),
         ("rate_limit: {qps: 1, code: Nonsense}", "'Nonsense' is not a code that the vendor documents"),
+        ("clock_skew_seconds: 1.0e+300", "clock_skew_seconds: Input should be less than or equal to 1000000000"),
         ("seed: 1\nseed: 2", "scenario.yaml:2: the key 'seed' stands twice"),
         ("seed: high", "seed: Input should be a valid integer"),
         ("a: [", "scenario.yaml:1: is not YAML"),

@@ -144,7 +144,7 @@ class Scenario(_Strict):
 
     seed: int = 0
     latency: Latency = Latency(seconds=0)
-    clock_skew_seconds: float = 0
+    clock_skew_seconds: Annotated[float, Field(ge=-1e9, le=1e9)] = 0
     """How far the emulator's clock is ahead of the true time."""
     tokens_expired: bool = False
     """Every temporary credential is refused."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import signal
 import socket
@@ -12,17 +13,18 @@ import struct
 import time
 import tomllib
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 
 import orjson
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiolimiter import AsyncLimiter
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -38,10 +40,25 @@ from facequality.settings import split_address
 
 log = structlog.get_logger()
 
+HttpHandler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 MAX_POST_BYTES = 10_000_000
 MAX_GET_BYTES = 32 * 1024
 EMULATOR_HEADER = "X-Emulated-By"
 """Says that this is not the vendor; clients do not look at it."""
+
+
+class _Curt(logging.Filter):
+    """What is no HTTP is the client's mistake: a line, not a traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info is not None and isinstance(record.exc_info[1], HttpProcessingError):
+            record.exc_info = None
+        return True
+
+
+_http_log = logging.getLogger("facequality.emulator.http")
+_http_log.addFilter(_Curt())
 
 _BLANKS = b" " * 65536
 """A piece of an answer that is too large."""
@@ -85,11 +102,19 @@ class Emulator:
 
     def application(self) -> web.Application:
         """Make the web application."""
-        application = web.Application(client_max_size=MAX_POST_BYTES + 1)
+        application = web.Application(client_max_size=MAX_POST_BYTES + 1, middlewares=[self._envelop])
         application.router.add_get("/healthz", self._health)
         application.router.add_get("/metrics", self._metrics)
-        application.router.add_route("*", "/{path:.*}", self._serve)
+        application.router.add_route("*", "/{path:.*}", self._serve, expect_handler=_expect)
         return application
+
+    @web.middleware
+    async def _envelop(self, request: web.Request, handler: HttpHandler) -> web.StreamResponse:
+        """Answer what has no route, such as ``OPTIONS *``, as every other request."""
+        try:
+            return await handler(request)
+        except web.HTTPException:
+            return await self._serve(request)
 
     async def _health(self, _: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -128,7 +153,7 @@ class Emulator:
 
     async def _answer(self, request: web.Request, language: str) -> Outcome:
         query, body = await _read(request)
-        headers = {name.lower(): value for name, value in request.headers.items()}
+        headers = {name.lower(): _text(value) for name, value in request.headers.items()}
         self._authenticate(SignedRequest(request.method, query, headers, body))
         self.calls += 1
         call = self.calls
@@ -197,6 +222,17 @@ async def _read(request: web.Request) -> tuple[str, bytes]:
         return query, await request.read()
     except web.HTTPRequestEntityTooLarge as error:
         raise ApiError("RequestSizeLimitExceeded") from error
+
+
+def _text(value: str) -> str:
+    """Put something else for bytes that are no text: nobody can have signed them."""
+    return value.encode(errors="surrogateescape").decode(errors="replace")
+
+
+async def _expect(request: web.Request) -> None:
+    """Let a client go on that waits to be told so; whatever else it may expect, it gets an answer."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def _parameters(method: str, headers: Mapping[str, str], query: str, body: bytes) -> dict[str, Any]:
@@ -285,6 +321,9 @@ async def start(emulator: Emulator, host: str, port: int, tls: ssl.SSLContext | 
     runner = web.AppRunner(
         emulator.application(),
         access_log=None,
+        logger=_http_log,
+        # An encoding that nobody knows would be answered with HTTP 400, as one that is not what it says.
+        auto_decompress=False,
         shutdown_timeout=1,
         max_line_size=MAX_GET_BYTES * 2,
         max_field_size=MAX_GET_BYTES,
