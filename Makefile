@@ -43,15 +43,22 @@ benchmark-guard: setup  ## The short version: fail if a ratio has doubled
 
 IMAGE ?= face-quality-gate
 IMAGE_BUILDER ?= docker
+REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' service/facequality/__init__.py)
 image:  ## Build both images with IMAGE_BUILDER (docker, podman, buildah)
-	$(IMAGE_BUILDER) build -f deploy/Dockerfile --target gate --build-arg VERSION=$(VERSION) -t $(IMAGE):$(VERSION) .
-	$(IMAGE_BUILDER) build -f deploy/Dockerfile --target gate-embedded --build-arg VERSION=$(VERSION) -t $(IMAGE)-embedded:$(VERSION) .
+	$(IMAGE_BUILDER) build -f deploy/Dockerfile --target gate $(LABELS) -t $(IMAGE):$(VERSION) .
+	$(IMAGE_BUILDER) build -f deploy/Dockerfile --target gate-embedded $(LABELS) -t $(IMAGE)-embedded:$(VERSION) .
 
+# From an archive: by its name alone a scanner may fetch somebody else's image.
+save = rm -f $(2) && $(if $(findstring buildah,$(IMAGE_BUILDER)),buildah push -q $(1) docker-archive:$(2),$(IMAGE_BUILDER) save -o $(2) $(1))
 sbom: deploy-tools  ## Write the bill of materials of both images into dist
 	mkdir -p dist
-	$(DEPLOY)/tools/bin/syft scan $(IMAGE):$(VERSION) -o cyclonedx-json=dist/gate.cdx.json
-	$(DEPLOY)/tools/bin/syft scan $(IMAGE)-embedded:$(VERSION) -o cyclonedx-json=dist/gate-embedded.cdx.json
+	$(call save,$(IMAGE):$(VERSION),dist/gate.tar)
+	$(DEPLOY)/tools/bin/syft scan -q docker-archive:dist/gate.tar -o cyclonedx-json=dist/gate.cdx.json
+	$(call save,$(IMAGE)-embedded:$(VERSION),dist/gate-embedded.tar)
+	$(DEPLOY)/tools/bin/syft scan -q docker-archive:dist/gate-embedded.tar -o cyclonedx-json=dist/gate-embedded.cdx.json
+	rm dist/gate.tar dist/gate-embedded.tar
 
 DEPLOY := .cache/deploy
 deploy-tools: setup

@@ -31,7 +31,7 @@ from facequality.reload import PolicyStore, PolicyWatch, fingerprint
 from facequality.rpc.interceptors import InFlight
 from facequality.rpc.server import Health, build_health_server, build_server
 from facequality.rpc.servicer import FaceQualityServicer
-from facequality.settings import Settings, split_address
+from facequality.settings import Settings, is_readable_by_all, split_address
 
 log = structlog.get_logger()
 
@@ -229,6 +229,10 @@ class App:
         )
         if not info.cloud_calibrated:
             log.warning("detector.not_the_cloud", text=EMBEDDED_WARNING)
+        if is_readable_by_all(self.settings):
+            log.warning(
+                "settings.vendor_without_tls", text="photos and a token, if there is one, go to the vendor's endpoint over http"
+            )
         if self.settings.deadline_seconds > self.settings.grace_seconds:
             log.warning("settings.grace_too_short", text="a stop cuts calls that the deadline would let run on")
         self._warn_of_bounds(policies)

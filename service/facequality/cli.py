@@ -127,9 +127,11 @@ def emulate(
         script = scenarios.load(scenario) if scenario is not None else None
         with _names("--tls-certificate", tls_certificate):
             tls = emulator_server.tls_context(tls_certificate) if tls_certificate is not None else None
-        asyncio.run(emulator_server.serve_forever(parts.embedded_detector(), accepted, script, address, tls))
+        detector = parts.embedded_detector()
     except (parts.StartError, scenarios.ScenarioError) as error:
         _fail(str(error))
+    try:
+        asyncio.run(emulator_server.serve_forever(detector, accepted, script, address, tls))
     except ValueError as error:
         _fail(f"--address {address}: {error}")
     except OSError as error:

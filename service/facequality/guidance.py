@@ -17,9 +17,10 @@ ENGLISH, CHINESE = "en", "zh-Hans"
 LANGUAGES = (ENGLISH, CHINESE)
 
 # RFC 5646 tags whose readers read Simplified Chinese: no region means mainland China (CLDR, likely subtags).
-_SIMPLIFIED = re.compile(r"zh|(zh|cmn)-(hans|cn|sg|my)(-.*)?|cmn", re.IGNORECASE)
+# cmn is a sublanguage of zh; -u- and -x- begin what says nothing of the script.
+_SIMPLIFIED = re.compile(r"(zh|cmn|zh-cmn)(-(hans|cn|sg|my)(-.*)?|-[ux]-.*|-\*)?", re.IGNORECASE)
 _ENGLISH = re.compile(r"en(-.*)?|\*", re.IGNORECASE)
-_WEIGHT = re.compile(r"q=(0(\.\d{0,3})?|1(\.0{0,3})?)")
+_WEIGHT = re.compile(r"q=(0(\.\d{0,3})?|1(\.0{0,3})?)", re.IGNORECASE)
 _MAX_RANGES = 20
 
 

@@ -21,8 +21,8 @@ _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 """All that has been given out of IPv6 (IANA)."""
 _NO_REAL_PLACE = tuple(map(ipaddress.ip_network, ("2001::/23", "2001:db8::/32", "3fff::/20")))
 """IPv6 for protocols and for documentation within it: is_global knows them not in every Python."""
-_RELAYS = ipaddress.ip_network("192.88.99.0/24")
-"""Retired relays from IPv4 to IPv6 (RFC 7526)."""
+_NO_REAL_PLACE_4 = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24")))
+"""Of IPv4: protocols, and retired relays to IPv6 (RFC 7526)."""
 _PRIVATE_SUFFIXES = (
     *("localhost", "local", "internal", "localdomain", "home.arpa", "svc", "corp", "home", "lan", "intranet", "private"),
     # The vendor's own metadata of virtual machines, by name.
@@ -83,7 +83,7 @@ def is_public(address: IpAddress) -> bool:
             return is_public(embedded)
         if address not in _GLOBAL_UNICAST or any(address in net for net in _NO_REAL_PLACE):
             return False
-    elif address in _RELAYS:
+    elif any(address in net for net in _NO_REAL_PLACE_4):
         return False
     return address.is_global and not address.is_multicast
 

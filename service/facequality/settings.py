@@ -310,10 +310,15 @@ def _missing_credentials(environ: Mapping[str, str]) -> list[str]:
     return mistakes
 
 
-def _unprotected(settings: Settings) -> list[str]:
+def is_readable_by_all(settings: Settings) -> bool:
+    """Tell whether photos and a token leave this machine without TLS."""
     endpoint = urlsplit(settings.tencentcloud_endpoint)
     is_plain = endpoint.scheme == "http" and endpoint.hostname not in _LOOPBACK
-    if settings.detector is DetectorName.TENCENTCLOUD and settings.tencentcloud_unsigned_payload and is_plain:
+    return settings.detector is DetectorName.TENCENTCLOUD and is_plain
+
+
+def _unprotected(settings: Settings) -> list[str]:
+    if settings.tencentcloud_unsigned_payload and is_readable_by_all(settings):
         return [f"{PREFIX}TENCENTCLOUD_UNSIGNED_PAYLOAD: over http nothing would protect the photo; use https"]
     return []
 

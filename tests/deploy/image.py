@@ -20,7 +20,7 @@ from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 
 from tests import photos
 from tests.deploy.live import free_ports
-from tests.deploy.tools import DEPLOY, ROOT, WORK, Failed, run, say, tool, until
+from tests.deploy.tools import DEPLOY, ROOT, WORK, Failed, run, say, until
 
 BASE = "localhost/face-quality-gate-base:local"
 TARGETS = {"gate": "localhost/face-quality-gate:local", "gate-embedded": "localhost/face-quality-gate-embedded:local"}
@@ -63,11 +63,10 @@ def build() -> None:
         run("buildah", "bud", *options, *mounts, "-f", DEPLOY / "Dockerfile", "--target", target, "-t", tag, ROOT)
     sizes = {tag: json.loads(run("buildah", "images", "--json", tag))[0]["size"] for tag in (BASE, *TARGETS.values())}
     say("  sizes: " + ", ".join(f"{tag.split('/')[1]} {size}" for tag, size in sizes.items()))
-    for tag in TARGETS.values():
-        archive = WORK / f"{tag.split('/')[1].replace(':', '-')}.oci"
-        archive.unlink(missing_ok=True)
-        run("buildah", "push", "-q", tag, f"oci-archive:{archive}")
-        document = json.loads(run(tool("syft"), "scan", f"oci-archive:{archive}", "-o", "cyclonedx-json", "-q"))
+    image, version = TARGETS["gate"].rsplit(":", 1)
+    run("make", "sbom", "IMAGE_BUILDER=buildah", f"IMAGE={image}", f"VERSION={version}", cwd=ROOT)
+    for target, tag in TARGETS.items():
+        document = json.loads((ROOT / "dist" / f"{target}.cdx.json").read_bytes())
         names = {component["name"] for component in document["components"]}
         if "grpcio" not in names or ("opencv-python-headless" in names) != ("embedded" in tag):
             raise Failed(f"the bill of materials of {tag} is not what it should be: {sorted(names)[:20]}")

@@ -27,7 +27,7 @@ from prometheus_client import CollectorRegistry
 from tests import photos
 from tests.conftest import Served
 from tests.detectors import FakeDetector
-from tests.running import Fake, details, failure, handled, running
+from tests.running import Fake, details, failure, gate, handled, running
 
 PORTRAIT = photos.encode(photos.portrait())
 BIN = Path(sys.executable).parent
@@ -108,6 +108,17 @@ async def test_the_request_id_is_echoed(served: Served) -> None:
     await made
     request_id = dict(await made.trailing_metadata())["x-request-id"]
     assert re.fullmatch("[0-9a-f]{32}", str(request_id))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "warned"), [("http://vendor.example", True), ("https://vendor.example", False), ("http://127.0.0.1:1", False)]
+)
+async def test_a_vendor_without_tls_is_warned_of(endpoint: str, warned: bool) -> None:
+    """Everybody on the way could read the photos."""
+    with structlog.testing.capture_logs() as lines:
+        async with gate(endpoint):
+            pass
+    assert ("settings.vendor_without_tls" in [line["event"] for line in lines]) is warned
 
 
 async def test_health_has_three_names(served: Served) -> None:

@@ -88,6 +88,7 @@ def test_public_uris_pass(uri: str) -> None:
         ("http://[5f00::1]/a", "URL_FORBIDDEN"),
         ("http://[4000::1]/a", "URL_FORBIDDEN"),
         ("http://192.88.99.1/a", "URL_FORBIDDEN"),
+        ("http://192.0.0.192/latest", "URL_FORBIDDEN"),
         ("http://239.255.255.250/a", "URL_FORBIDDEN"),
         ("https://example.com/\u00e4", "URL_INVALID"),
         ("http://photos.example.com:0/a", "URL_INVALID"),
