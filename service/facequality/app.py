@@ -159,8 +159,8 @@ class App:
             if missing := served.unavailable(info.measures):
                 measures = [measure.value for measure in missing]
                 log.warning("policy.measure_unavailable", policy=served.name, detector=info.name, measures=measures)
-            if served.idle:
-                measures = [measure.value for measure in served.idle]
+            if served.vacuous:
+                measures = [measure.value for measure in served.vacuous]
                 log.warning("policy.bounds_refuse_nothing", policy=served.name, measures=measures)
 
     async def _close(self, *, grace_seconds: float) -> None:

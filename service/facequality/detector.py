@@ -35,6 +35,8 @@ class Detector(Protocol):
         Raises:
             InvalidRequest: the photo or an option is one that this detector does not take.
             DetectorError: it could not judge the photo.
+            Overloaded: there is no room for the call; nothing was sent.
+            DeadlineExceeded: the call's time is spent.
         """
         ...
 

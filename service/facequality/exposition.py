@@ -1,4 +1,4 @@
-"""Where Prometheus reads the metrics: prometheus_client's server, which would wait for ever for who never ends a request."""
+"""Serves /metrics by prometheus_client's server, with a limit on a request's time, which that server lacks."""
 
 from __future__ import annotations
 

@@ -96,6 +96,8 @@ class Gate:
             PolicyNotFound: no policy has the requested name.
             InvalidRequest: the photo's URI is refused, or the detector does not take the photo or an option.
             DetectorError: the detector could not judge the photo.
+            Overloaded: the detector has no room for the call.
+            DeadlineExceeded: the call's time is spent.
         """
         snapshot = self._policies()
         policy = snapshot.get(request.policy)

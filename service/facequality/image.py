@@ -21,7 +21,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from facequality.measure import Bound, refusal
 from facequality.model import Finding, Measure, Reason
-from facequality.other_formats import LONGEST_SIGNATURE, is_other_format
+from facequality.other_formats import EXAMINED_BYTES, is_other_format
 
 
 class Format(StrEnum):
@@ -70,7 +70,6 @@ _INFLATED = (b"iCCP", b"zTXt", b"iTXt")
 _EXIF = b"Exif\x00\x00"
 _CHUNK_HEAD = 8
 
-_LONGEST_SIGNATURE = 8
 _READERS: tuple[tuple[bytes, Format, Callable[[IO[bytes]], ImageFile]], ...] = (
     (b"\xff\xd8\xff", Format.JPEG, JpegImageFile),
     (b"\x89PNG\r\n\x1a\n", Format.PNG, PngImageFile),
@@ -85,7 +84,7 @@ def inspect(data: bytes | memoryview) -> Inspection:
     try:
         info = _read_header(data)
     except Exception:  # noqa: BLE001 - whatever hostile bytes make a parser raise, they are no photo
-        is_other = is_other_format(bytes(data[:LONGEST_SIGNATURE]))
+        is_other = is_other_format(bytes(data[:EXAMINED_BYTES]))
         return Inspection(None, (size, refusal(Reason.IMAGE_FORMAT_UNSUPPORTED if is_other else Reason.IMAGE_UNDECODABLE)))
     long_side = _LONG_SIDE[info.format].hold(Measure.IMAGE_LONG_SIDE, max(info.width, info.height))
     short_side = _SHORT_SIDE.hold(Measure.IMAGE_SHORT_SIDE, min(info.width, info.height))
@@ -93,7 +92,7 @@ def inspect(data: bytes | memoryview) -> Inspection:
 
 
 class PhotoFile:
-    """A photo's bytes as the part of a file's interface that Pillow uses, without a copy, and without what a hostile one costs.
+    """A read-only file over a photo's bytes, for Pillow; bounds reads, inflated pieces and Exif, which hostile photos abuse.
 
     Of Exif, which a JPEG holds in one block of 64 KB at most, further blocks are hidden: Pillow would join them, and parse all.
     """
@@ -152,7 +151,7 @@ class PhotoFile:
 
 
 def _read_header(data: bytes | memoryview) -> ImageInfo:
-    start = bytes(data[:_LONGEST_SIGNATURE])
+    start = bytes(data[:8])  # as long as the longest signature
     for signature, found, reader in _READERS:
         if start.startswith(signature):
             # A phone's JPEG with a second picture in it (MPO) is read as the JPEG that it begins with.

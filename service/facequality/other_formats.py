@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-LONGEST_SIGNATURE = 128
-"""As much of a photo's start is looked at, bytes: HEIF names its kind within."""
+EXAMINED_BYTES = 128
+"""As much of a photo's start is looked at: HEIF names its kind within."""
 
 _SIGNATURES: tuple[bytes, ...] = (
     *(b"GIF87a", b"GIF89a"),

@@ -66,7 +66,7 @@ class Policy:
         return tuple(measure for measure in self.bounds if measure not in given)
 
     @property
-    def idle(self) -> tuple[Measure, ...]:
+    def vacuous(self) -> tuple[Measure, ...]:
         """Name the measures whose bounds refuse no value that detectors give."""
         return tuple(measure for measure, bound in self.bounds.items() if bound.refuses_nothing(measure))
 

@@ -162,8 +162,8 @@ def _warnings(policy: Policy, detector: DetectorName) -> list[str]:
     warnings = []
     if missing := policy.unavailable(_measures_of(detector)):
         warnings.append(f"the {detector} detector cannot give {', '.join(missing)}")
-    if policy.idle:
-        warnings.append(f"the bounds of {', '.join(policy.idle)} refuse no value that detectors give")
+    if policy.vacuous:
+        warnings.append(f"the bounds of {', '.join(policy.vacuous)} refuse no value that detectors give")
     return warnings
 
 

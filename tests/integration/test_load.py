@@ -258,7 +258,7 @@ async def test_a_caller_that_goes_leaves_the_shared_call_to_the_others() -> None
     """The leader's cancellation, and its deadline, are its own."""
     async with behind({"latency": {"seconds": 1.0}}) as (endpoint, served):
         leader = served.stub.CheckFaceQuality(distinct(1), timeout=0.6)
-        await asyncio.sleep(0.1)
+        await until(lambda: endpoint.calls == 1)
         followers = [asyncio.ensure_future(served.stub.CheckFaceQuality(distinct(1))) for _ in range(3)]
         assert (await failure(leader)).code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert len(await asyncio.gather(*followers)) == 3

@@ -14,7 +14,7 @@ from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 from facequality.v1 import verdict_pb2
 
 from tests import photos
-from tests.running import Gate, behind, details, failure
+from tests.running import Gate, behind, details, failure, until
 
 PHOTO = photos.encode(photos.cat(), "JPEG")
 REQUEST = pb.CheckFaceQualityRequest(image=PHOTO, policy="loose")
@@ -231,10 +231,10 @@ async def test_callers_that_go_away_never_open_the_breaker_but_a_hanging_vendor_
         # Calls of one photo would share one of the vendor's.
         return pb.CheckFaceQualityRequest(image=REQUEST.image + bytes([number]), policy=REQUEST.policy)
 
-    async with behind({"rules": [{"match": {"calls": list(range(1, 41))}, "action": {"hang": True}}]}) as (_, served):
-        for _ in range(12):
+    async with behind({"rules": [{"match": {"calls": list(range(1, 41))}, "action": {"hang": True}}]}) as (endpoint, served):
+        for number in range(1, 13):
             call = served.stub.CheckFaceQuality(REQUEST)
-            await asyncio.sleep(0.03)
+            await until(lambda number=number: endpoint.calls == number)
             call.cancel()
         spent = await asyncio.gather(*(failure(served.stub.CheckFaceQuality(portrait(n), timeout=2)) for n in range(10)))
         assert {error.code() for error in spent} == {grpc.StatusCode.DEADLINE_EXCEEDED}

@@ -76,7 +76,7 @@ async def test_a_portrait_is_accepted(served: Served) -> None:
     [
         (b"GIF89a" + b"\x00" * 50, "IMAGE_FORMAT_UNSUPPORTED"),
         (b"no image at all", "IMAGE_UNDECODABLE"),
-        (b"\x00" * 3_932_161, "IMAGE_TOO_LARGE"),
+        (photos.encode(photos.portrait()).ljust(3_932_161, b"\x00"), "IMAGE_TOO_LARGE"),
         (photos.encode(photos.portrait().resize((2001, 100))), "IMAGE_RESOLUTION_TOO_HIGH"),
         (photos.encode(photos.portrait().resize((63, 63))), "IMAGE_RESOLUTION_TOO_LOW"),
         (photos.encode(photos.cat()), "NO_FACE"),
@@ -219,7 +219,7 @@ async def test_a_stop_waits_for_accepted_calls(fake: Fake) -> None:
     fake.detector.delay = 0.5
     request = pb.CheckFaceQualityRequest(image=PORTRAIT)
     accepted = [asyncio.ensure_future(fake.stub.CheckFaceQuality(request)) for _ in range(4)]
-    await asyncio.sleep(0.2)
+    await until(lambda: fake.detector.begun == 4)
     with structlog.testing.capture_logs() as lines:
         await fake.app.stop(drain_seconds=0, grace_seconds=10)
     assert [response.verdict for response in await asyncio.gather(*accepted)] == [verdict_pb2.VERDICT_REJECTED] * 4
@@ -243,7 +243,7 @@ async def test_a_stop_tells_of_the_calls_that_it_cuts(fake: Fake) -> None:
     """They outlast the grace time, and nobody takes them for cancelled by their callers."""
     fake.detector.delay = 0.8
     cut = asyncio.ensure_future(failure(fake.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PORTRAIT))))
-    await asyncio.sleep(0.2)
+    await until(lambda: fake.detector.begun == 1)
     with structlog.testing.capture_logs() as lines:
         await fake.app.stop(drain_seconds=0, grace_seconds=0.1)
     assert (await cut).code() is grpc.StatusCode.UNAVAILABLE

@@ -159,7 +159,7 @@ class HttpClient:
         max_answer_bytes: int,
         progress: _Progress,
     ) -> HttpAnswer:
-        request = httpx.Request(method, url, stream=None if body is None else _Content(body, progress))
+        request = httpx.Request(method, url, stream=None if body is None else _Body(body, progress))
         # As aiohttp keeps them: httpx's own kind is slow to fill, and converted here.
         request.headers = CIMultiDict(headers)  # type: ignore[assignment]
         response = await self._transport.handle_async_request(request)
@@ -227,7 +227,7 @@ class _Progress:
         return True
 
 
-class _Content(httpx.AsyncByteStream, aiohttp.Payload):
+class _Body(httpx.AsyncByteStream, aiohttp.Payload):
     """A body that leaves once a connection stands: a stream to httpx, which only passes it on, and a payload to aiohttp."""
 
     def __init__(self, body: Callable[[], Iterable[bytes]], progress: _Progress) -> None:

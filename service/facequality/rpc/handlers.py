@@ -1,4 +1,4 @@
-"""gRPC's handlers: what they are called, and how one is put around another."""
+"""Names and kinds of methods, and the wrapping of one gRPC handler in another."""
 
 from __future__ import annotations
 

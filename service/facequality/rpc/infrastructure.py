@@ -27,11 +27,17 @@ MAX_READS = 16
 MAX_UNREAD = 128
 """Of those and of the ones that wait to be read, each of which may have brought 1 MiB."""
 
-MAX_WATCHES, MAX_WATCHES_PER_CONNECTION = 5000, 1000
-"""At a time, 20 KB each; a client keeps one per connection while it lasts, but a proxy may carry many clients' on one."""
+MAX_WATCHES = 5000
+"""At a time, 20 KB each."""
 
-MAX_REFLECTIONS, REFLECTION_PAUSE_SECONDS = 8, 30.0
-"""At a time, each always reading; and how long one waits for its client's next message, s."""
+MAX_WATCHES_PER_CONNECTION = 1000
+"""A client keeps one per connection while it lasts, but a proxy may carry many clients' on one."""
+
+MAX_REFLECTIONS = 8
+"""At a time, each always reading."""
+
+REFLECTION_PAUSE_SECONDS = 30.0
+"""How long reflection waits for its client's next message, s."""
 
 
 class InfrastructureInterceptor(grpc.aio.ServerInterceptor):

@@ -95,7 +95,7 @@ class CallMetrics:
         self._metrics = metrics
 
     def began(self, method: Method) -> None:
-        """Its message is there, or will be read when there is room for it."""
+        """Count its beginning; infrastructure's message counts as received with it."""
         self._metrics.observe_rpc_start(method.kind, method.service, method.name)
         if method.is_quiet:
             self.received(method)
