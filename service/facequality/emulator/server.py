@@ -49,10 +49,10 @@ EMULATOR_HEADER = "X-Emulated-By"
 
 
 class _Curt(logging.Filter):
-    """What is no HTTP is the client's mistake: a line, not a traceback."""
+    """A client that sends no HTTP, or leaves before its answer has: a line, not a traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info is not None and isinstance(record.exc_info[1], HttpProcessingError):
+        if record.exc_info is not None and isinstance(record.exc_info[1], HttpProcessingError | ConnectionError):
             record.exc_info = None
         return True
 
