@@ -24,6 +24,8 @@ MAX_POLICIES = 100
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 MAX_TEXT = 200
 MAX_FILES = 64
+MAX_TOTAL_BYTES = 1024 * 1024
+"""Of a directory; a ConfigMap holds no more. To read as much takes a second or so, which a stop may have to wait for."""
 MAX_SHOWN = 100
 """Mistakes that are shown; of more only the number is."""
 
@@ -136,6 +138,7 @@ class _Loader:
 
     def __init__(self) -> None:
         self._mistakes: list[Mistake] = []
+        self._total = 0
         self._is_complete = True
         """Whether every file could be read: or nobody knows which policies there are."""
         self._entries: dict[str, _Entry] = {}
@@ -145,6 +148,9 @@ class _Loader:
     def load(self, files: list[Path], source: str, loaded_at: datetime, default: str) -> PolicySet:
         for file in files:
             self._read(file)
+            if self._total > MAX_TOTAL_BYTES:
+                text = f"the files hold more than {MAX_TOTAL_BYTES // 1024} KiB together"
+                raise PolicyFileError([*self._mistakes, Mistake(source, 0, "", text)])
         policies = {name: policy for name in self._entries if (policy := self._resolve(name, ())) is not None}
         for name, entry in self._entries.items():
             self._check_shadow(name, entry)
@@ -158,7 +164,9 @@ class _Loader:
     def _read(self, file: Path) -> None:
         name = str(file)
         try:
-            root = parse(read_bounded(file))
+            content = read_bounded(file)
+            self._total += len(content)
+            root = parse(content)
         except OSError as error:
             self._mistakes.append(Mistake(name, 0, "", f"cannot be read: {error.strerror}"))
             self._is_complete = False

@@ -32,6 +32,17 @@ def test_each_mistake_is_named_with_line_path_and_remedy(name: str) -> None:
     assert lines == MISTAKES[name]
 
 
+def test_a_directory_holds_no_more_than_a_config_map(tmp_path: Path) -> None:
+    """It is not read to its end."""
+    for number in range(8):
+        (tmp_path / f"{number}.yaml").write_text(f"policies: {{p{number}: {{extends: enroll}}}} #" + "x" * 200_000)
+    with pytest.raises(PolicyFileError, match="the files hold more than 1024 KiB together"):
+        load(tmp_path, NOW)
+    for number in range(5, 8):
+        (tmp_path / f"{number}.yaml").unlink()
+    assert len(load(tmp_path, NOW, "p0").policies) == 5
+
+
 def test_of_a_file_that_cannot_be_read_nothing_is_made_out(tmp_path: Path) -> None:
     """Whether another file's names are wrong is not known then; an editor's hidden lock is no policy file."""
     (tmp_path / "a.yaml").write_text("default: kiosk\npolicies: {gate: {extends: kiosk, shadow: next}}")
