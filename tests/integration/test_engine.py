@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from facequality.detectors.embedded.appearance import SIZE, Portrait, SharpnessHead
+from facequality.detectors.embedded.composite import score
 from facequality.detectors.embedded.detector import EmbeddedDetector
 from facequality.detectors.embedded.engine import MODEL_VERSION
+from facequality.detectors.embedded.pose import Pose
 from facequality.errors import ErrorReason, InvalidRequest
 from facequality.model import (
+    Completeness,
     Detection,
     DetectOptions,
     FaceQuality,
@@ -123,6 +126,16 @@ async def test_the_photos_edge_is_no_detail_of_a_face(
     soft, sharp = [(await quality(engine_detector, each.crop(frame))).sharpness or 0.0 for each in (blurred, photo)]
     assert soft < 60
     assert sharp > 70
+
+
+def test_the_further_a_head_is_turned_the_less_it_scores() -> None:
+    """Beyond what the cloud's angles tell, too; these stay within its range."""
+    whole = Completeness(90, 90, 90, 90, 90, 90)
+    poses = [Pose(0.0, yaw, 0.0) for yaw in (0, 30, 45, 60, 90)]
+    scores = [score(sharpness=90, brightness=50, completeness=whole, pose=pose, face_px=200) for pose in poses]
+    assert scores == sorted(set(scores), reverse=True)
+    assert scores[0] - scores[2] > 5
+    assert [pose.attributes() for pose in poses] == [(0, 0), *4 * [(0, 30)]]
 
 
 def test_a_mesh_without_an_area_has_a_sharpness() -> None:

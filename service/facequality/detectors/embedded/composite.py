@@ -18,7 +18,8 @@ def score(*, sharpness: float, brightness: float, completeness: Completeness, po
     """Weighted geometric mean, 0-100: one bad term cannot be made good by the others."""
     parts = [value / 100 for value in astuple(completeness)]
     visible = 0.5 * sum(parts) / len(parts) + 0.5 * min(parts)
-    frontal = (math.cos(math.radians(pose.yaw)) * math.cos(math.radians(pose.pitch))) ** 2
+    yaw, pitch = (math.radians(min(90.0, abs(angle))) for angle in (pose.yaw, pose.pitch))
+    frontal = (math.cos(yaw) * math.cos(pitch)) ** 2
     terms = (
         (0.35, max(sharpness / 100, 0.02)),
         (0.15, float(np.interp(brightness, _BRIGHTNESS, _EXPOSURE))),

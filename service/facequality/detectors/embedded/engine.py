@@ -104,9 +104,8 @@ class Engine:
             return Face(box, quality)
         # Quarter turns are undone in the roll as well: -180..180.
         roll = (pose.roll + 90 * turn + 180) % 360 - 180
-        attributes = FaceAttributes(
-            pitch=round(pose.pitch, 1), yaw=round(pose.yaw, 1), roll=round(roll, 1), mask=_wears_mask(parts)
-        )
+        pitch, yaw = pose.attributes()
+        attributes = FaceAttributes(pitch=pitch, yaw=yaw, roll=round(roll, 1), mask=_wears_mask(parts))
         return Face(box, quality, attributes)
 
 

@@ -23,11 +23,16 @@ POSE_RANGE = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Degrees."""
+    """Degrees, as far as a head turns."""
 
     pitch: float
     yaw: float
     roll: float
+
+    def attributes(self) -> tuple[float, float]:
+        """Return pitch and yaw as DetectFace gives them."""
+        pitch, yaw = (max(-POSE_RANGE, min(POSE_RANGE, angle)) for angle in (self.pitch, self.yaw))
+        return round(pitch, 1), round(yaw, 1)
 
 
 class PoseEstimator:
@@ -57,16 +62,12 @@ class PoseEstimator:
         pitch = math.degrees(math.atan2(-rotation[1, 2], rotation[2, 2])) - PITCH_BIAS
         yaw = math.degrees(math.asin(float(np.clip(rotation[0, 2], -1, 1))))
         roll = math.degrees(math.atan2(rotation[1, 0], rotation[0, 0]))
-        return Pose(_clamp(pitch), _clamp(yaw), roll)
+        return Pose(pitch, yaw, roll)
 
 
 def canonical_face() -> Floats:
     """Return MediaPipe's canonical face, (468, 3): x to the viewer's right, y up, z to the camera, cm."""
     return _read_geometry(weights.load("face_geometry.binarypb"))[0]
-
-
-def _clamp(angle: float) -> float:
-    return max(-POSE_RANGE, min(POSE_RANGE, angle))
 
 
 def _read_geometry(content: bytes) -> tuple[Floats, list[tuple[int, float]]]:
