@@ -128,6 +128,24 @@ async def test_the_photos_edge_is_no_detail_of_a_face(
     assert sharp > 70
 
 
+@pytest.mark.parametrize("name", ["", "biden.jpg", "obama.jpg", "obama_partial_face.jpg"])
+async def test_detail_that_was_made_up_is_no_sharpness(engine_detector: EmbeddedDetector, portraits: Path, name: str) -> None:
+    """A blurred face that an editor sharpened, and one of 48 px drawn large, in blocks or smoothly."""
+    photo = Image.open(portraits / name).convert("RGB") if name else photos.portrait()
+    answer = await engine_detector.detect(PhotoBytes(photos.encode(photo)), DetectOptions())
+    assert isinstance(answer, Detection)
+    unit = max(answer.faces[0].box.width, answer.faces[0].box.height) / 160
+    blurred = photo.filter(ImageFilter.GaussianBlur(2 * unit))
+    small = photo.resize((round(photo.width * 0.3 / unit), round(photo.height * 0.3 / unit)), Image.Resampling.BOX)
+    for pretended in (
+        blurred.filter(ImageFilter.UnsharpMask(3 * unit, 300, 0)),
+        small.resize(photo.size, Image.Resampling.NEAREST),
+        small.resize(photo.size, Image.Resampling.BICUBIC),
+    ):
+        assert ((await quality(engine_detector, pretended)).sharpness or 0) < 75
+    assert ((await quality(engine_detector, photo)).sharpness or 0) > 85
+
+
 def test_the_further_a_head_is_turned_the_less_it_scores() -> None:
     """Beyond what the cloud's angles tell, too; these stay within its range."""
     whole = Completeness(90, 90, 90, 90, 90, 90)

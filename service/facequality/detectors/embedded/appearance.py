@@ -1,14 +1,16 @@
 """Sharpness and brightness, read in an upright 160-px crop of the face, on visible skin only.
 
-Sharpness is the effective blur relative to the face: a ridge on how much detail there is per band and direction predicts log2
-of the blur's sigma in px of a 160-px face. ``training/train_sharpness.py`` trains it.
+Sharpness is the effective blur relative to the face: a small network on how wide the strongest edges are, and on how much noise
+there is, estimates log2 of the blur's sigma in px of a 160-px face. ``training/train_sharpness.py`` trains it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,25 +22,20 @@ from facequality.detectors.embedded.mesh import Mesh, eye_line_angle
 
 SIZE = 160
 HEAD = Path(__file__).parent / "heads" / "sharpness.npz"
-BANDS = (0.7, 1.0, 1.5, 2.2, 3.2, 4.5)
-"""Sigmas of the difference-of-Gaussians stack, px of the crop."""
-FINE = 2.0
-"""Bands below this sigma are fine, px."""
-CURVATURE_SIGMAS = (0.8, 1.6)
-"""Scales of the directional second derivatives, px."""
-FEATURES = 21
+EDGE_SIGMAS = (0.6, 1.0, 1.6, 2.6)
+"""Scales of the gradients, px of the crop: an edge that was blurred by more than a scale is hardly weaker at the next."""
+REFERENCE = 2
+"""At this scale edges are picked."""
+STRONGEST = 93
+"""From this percentile on a gradient is an edge."""
+WIDTHS = (50, 80)
+"""Percentiles over the edges: the usual one and the sharp ones."""
+FEATURES = 14
 LIGHT_SIGMA, DARKEST = 12.0, 12.0
 """What is larger than this many px is light, not skin; and grey levels added to it, so that noise in the dark is not detail."""
-_CURVATURE = tuple(
-    np.array(kernel, np.float32) / length
-    for kernel, length in (
-        ([[0, 0, 0], [1, -2, 1], [0, 0, 0]], 1),
-        ([[0, 1, 0], [0, -2, 0], [0, 1, 0]], 1),
-        ([[1, 0, 0], [0, -2, 0], [0, 0, 1]], 2),
-        ([[0, 0, 1], [0, -2, 0], [1, 0, 0]], 2),
-    )
-)
-"""Second derivatives along the rows, the columns and both diagonals."""
+_DIAGONAL = np.float32(0.5**0.5)
+_NOISE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
+"""Blind to edges (J. Immerkaer, Fast noise variance estimation, 1996)."""
 FACE_MARGIN = 1.15
 """The crop's side is this much larger than the mesh's height or width."""
 VISIBLE = 0.6
@@ -92,58 +89,82 @@ class SharpnessHead:
     def __init__(self, path: Path = HEAD) -> None:
         """Load the trained numbers; a missing file is a broken installation and raises OSError."""
         with np.load(path, allow_pickle=False) as arrays:
-            self._mean, self._deviation = arrays["mean"], arrays["deviation"]
-            self._weights, self._bias = arrays["weights"], float(arrays["bias"])
+            self._head = dict(arrays)
 
     def sharpness(self, face: Portrait) -> float:
         """Estimate sharpness, 0-100."""
-        z = (details(face) - self._mean) / self._deviation
         # Never sharper than the photo's own resolution of the face allows.
         floor = math.log2(0.45 * SIZE / face.face_px)
-        return float(np.interp(max(float(z @ self._weights) + self._bias, floor), _BLUR, _SHARPNESS))
+        return float(np.interp(max(float(blur(self._head, details(face))), floor), _BLUR, _SHARPNESS))
+
+
+def blur(head: Mapping[str, npt.NDArray[np.floating[Any]]], x: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
+    """Estimate log2 of sigma, px of a 160-px face, from details, (14,) or (n, 14)."""
+    hidden = np.tanh((x - head["mean"]) / head["deviation"] @ head["weights0"] + head["biases0"])
+    estimate: npt.NDArray[np.floating[Any]] = hidden @ head["weights1"] + head["bias1"]
+    return estimate
 
 
 def details(face: Portrait) -> npt.NDArray[np.float32]:
-    """Return 21 logs of how much detail there is, relative to the face's own contrast.
+    """Return 14 logs of how wide edges are, and of how much noise there is.
 
-    Per band its mean, its 98th percentile and, for fine bands, its 40th: blocks and halos are strong edges beside nothing. Then
-    of the whole the edges and the contrast, and for two scales the curvature in the direction that has least of it and in the
-    one that has most: a camera that moved leaves none along its way.
+    An edge's width is how fast its gradient falls from scale to scale. That is the blur, where the amount of detail would be the
+    person's skin. It is read in any direction, and in the one that has least: a camera that moved leaves none along its way.
+    Noise is read aside, because it is detail that says nothing about blur.
     """
-    grey = _evenly_lit(cv2.cvtColor(face.crop, cv2.COLOR_BGR2GRAY).astype(np.float32))
-    outline = polygon(face.points, lm.OVAL, SIZE, hull=False).astype(np.uint8)
-    inner = cv2.erode(outline, np.ones((5, 5), np.uint8)) > 0
-    area = _prefer(inner, face.seen, least=0.3)
-    if area.sum() < 50:
+    grey = cv2.cvtColor(face.crop, cv2.COLOR_BGR2GRAY).astype(np.float32)
+    outline = polygon(face.points, lm.OVAL, SIZE, hull=False)
+    if _eroded(outline, 2).sum() < 50:
         return np.zeros(FEATURES, np.float32)
-    contrast = float(grey[area].std()) + 1.0
-    logs: list[float] = []
-    previous = grey
-    for sigma in BANDS:
-        blurred = cv2.GaussianBlur(grey, (0, 0), sigma).astype(np.float32, copy=False)
-        detail = np.abs(previous - blurred)[area]
-        previous = blurred
-        logs += [_log(float(v) / contrast) for v in (detail.mean(), np.percentile(detail, 98))]
-        if sigma < FINE:
-            logs.append(math.log(float(np.percentile(detail, 40)) / contrast + 1e-3))
-    edges = cv2.Laplacian(cv2.GaussianBlur(grey, (3, 3), 0), cv2.CV_32F, ksize=3)[area]
-    logs += [_log(float(edges.std()) / contrast), math.log(contrast)]
-    for sigma in CURVATURE_SIGMAS:
-        blurred = cv2.GaussianBlur(grey, (0, 0), sigma).astype(np.float32, copy=False)
-        curved = sorted(float(np.abs(cv2.filter2D(blurred, -1, kernel)[area]).mean()) for kernel in _CURVATURE)
-        logs += [_log(curved[0] / contrast), _log(curved[-1] / contrast)]
-    return np.array(logs, np.float32)
+    weight = _prefer(outline, face.seen, least=0.3).astype(np.float32)
+    area = _eroded(weight > 0, 4)
+    if area.sum() < 50:
+        area = weight > 0
+    skin = _evenly_lit(grey, weight)
+    scales = [_steps(_smoothed(skin, weight, sigma), area) for sigma in EDGE_SIGMAS]
+    *directed, widths = (_widths(steps, area) for steps in zip(*scales, strict=True))
+    return np.concatenate([np.min(directed, axis=0), widths, _noise(skin, scales[REFERENCE][-1], area)], dtype=np.float32)
 
 
-def _evenly_lit(grey: Map) -> Map:
+def _evenly_lit(grey: Map, weight: Map) -> Map:
     """Take out the light, which varies slowly over a face: what is left is its skin, in percent of the brightness around."""
-    light = cv2.GaussianBlur(grey, (0, 0), LIGHT_SIGMA)
-    even: Map = 100 * (grey - light) / (light + DARKEST)
-    return even
+    light = _smoothed(grey, weight, LIGHT_SIGMA)
+    return (100 * (grey - light) / (light + DARKEST) * weight).astype(np.float32, copy=False)
 
 
-def _log(share: float) -> float:
-    return math.log(share + 1e-4)
+def _smoothed(grey: Map, weight: Map, sigma: float) -> Map:
+    """Blur the face's own px: hair and what is behind it are not mixed in (normalised convolution)."""
+    near = cv2.GaussianBlur(weight, (0, 0), sigma)
+    return (cv2.GaussianBlur(grey * weight, (0, 0), sigma) / np.maximum(near, 1e-3)).astype(np.float32, copy=False)
+
+
+def _steps(grey: Map, area: Mask) -> list[Map]:
+    """Return maps of the largest gradient within a px in four directions, then in any, percent per px."""
+    x, y = (cv2.Sobel(grey, cv2.CV_32F, *along, scale=1 / 8) for along in ((1, 0), (0, 1)))
+    diagonals = ((x + y) * _DIAGONAL, (x - y) * _DIAGONAL)
+    near = np.ones((3, 3), np.uint8)
+    # One by one: a stack of them all is so large that memory would be asked for, and cleared, each time.
+    return [np.asarray(cv2.dilate(np.abs(step) * area, near), np.float32) for step in (x, y, *diagonals, cv2.magnitude(x, y))]
+
+
+def _widths(steps: Sequence[Map], area: Mask) -> npt.NDArray[np.float32]:
+    """Tell how gradients fall from scale to scale at the strongest edges: 6 logs."""
+    reference = steps[REFERENCE]
+    edges = area & (reference >= np.percentile(reference[area], STRONGEST))
+    falls = -np.diff(np.log(np.stack([step[edges] for step in steps]) + 0.05), axis=0)
+    widths: npt.NDArray[np.float32] = np.percentile(falls, WIDTHS, axis=1).ravel().astype(np.float32)
+    return widths
+
+
+def _noise(grey: Map, steps: Map, area: Mask) -> npt.NDArray[np.float32]:
+    """Tell how much noise there is in the smoother half of the face, as such and next to its edges: 2 logs."""
+    fine = np.abs(cv2.filter2D(grey, -1, _NOISE))
+    noise, edge = np.median(fine[area & (steps <= np.median(steps[area]))]), np.percentile(steps[area], 95)
+    return np.log(np.array([noise + 0.1, (noise + 0.02) / (edge + 0.05)], np.float32))
+
+
+def _eroded(mask: Mask, px: int) -> Mask:
+    return cv2.erode(mask.astype(np.uint8), np.ones((2 * px + 1,) * 2, np.uint8)) > 0
 
 
 def brightness(face: Portrait) -> float:

@@ -159,8 +159,11 @@ def flattened(image: Image, contrast: float) -> Image:
 
 SWEEPS = (
     Sweep("Gaussian blur, px of a 160-px face", "sharpness", (0, 0.5, 1, 2, 3, 4, 6), blurred, -1),
-    Sweep("motion, level, px of a 160-px face", "sharpness", (0, 5, 9, 15, 25), lambda p, v: moved(p, v, 0.0), -1),
-    Sweep("motion, upright, px of a 160-px face", "sharpness", (0, 5, 9, 15, 25), lambda p, v: moved(p, v, np.pi / 2), -1),
+    Sweep("motion, level, px of a 160-px face", "sharpness", (0, 5, 9, 15), lambda p, v: moved(p, v, 0.0), -1),
+    Sweep("motion, upright, px of a 160-px face", "sharpness", (0, 5, 9, 15), lambda p, v: moved(p, v, np.pi / 2), -1),
+    # Of so much motion only streaks are left, whose own edges are sharp.
+    Sweep("more motion, level", "sharpness", (15, 25), lambda p, v: moved(p, v, 0.0), 0),
+    Sweep("more motion, upright", "sharpness", (15, 25), lambda p, v: moved(p, v, np.pi / 2), 0),
     Sweep("enlarged from px per face", "sharpness", (160, 80, 60, 40, 24), lambda p, v: enlarged(p, v, cv2.INTER_CUBIC), -1),
     Sweep("blocks, px per face", "sharpness", (160, 80, 60, 40, 24), lambda p, v: enlarged(p, v, cv2.INTER_NEAREST), 0),
     Sweep("blur of 2 px, then sharpened by", "sharpness", (0, 0.5, 1, 2, 3), sharpened, 0),
