@@ -12,6 +12,7 @@ import ssl
 import struct
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -30,7 +31,8 @@ from facequality.v1 import verdict_pb2
 from tests import photos
 from tests.detections import EXAMPLE_2
 from tests.detectors import RecordingDetector
-from tests.running import details, gate
+from tests.loading import distinct
+from tests.running import behind, details, gate
 from tests.upstream import upstream
 
 README = Path(__file__).parent / "README.md"
@@ -273,6 +275,76 @@ FAULTS = (
 )
 
 
+@dataclass(frozen=True)
+class Load:
+    """Checks by one caller after the other, of different photos, more than can be answered."""
+
+    name: str
+    scenario: dict[str, Any]
+    settings: dict[str, Any]
+    checks: int
+    per_second: float
+    timeout: float
+
+
+@dataclass(frozen=True)
+class LoadRow:
+    """What came of them."""
+
+    load: Load
+    outcomes: Counter[tuple[str, str]]
+    """By status and reason."""
+    throttled: int
+    """Checks that the vendor itself refused."""
+    slowest: float
+    paid: int
+    counted: int
+    recovered: bool
+
+
+LOADS = (
+    Load("throttles at half of what is offered", {"rate_limit": {"qps": 20}}, {}, 80, 40, 5),
+    Load("the same, where the gate knows its quota", {"rate_limit": {"qps": 20}}, {"tencentcloud_qps": 18.0}, 80, 40, 5),
+    Load(
+        "half of what is offered fits into its connections",
+        {"latency": {"seconds": 0.5}},
+        {"tencentcloud_connections": 2},
+        40,
+        8,
+        2,
+    ),
+)
+
+
+async def observe_load(load: Load) -> LoadRow:
+    """Run one load through a gate of its own, then one more check."""
+    outcomes: Counter[tuple[str, str]] = Counter()
+    throttled, slowest = 0, 0.0
+
+    async with behind(load.scenario, **load.settings) as (endpoint, served):
+
+        async def check(number: int) -> None:
+            nonlocal throttled, slowest
+            started = time.perf_counter()
+            try:
+                await served.stub.CheckFaceQuality(distinct(number), timeout=load.timeout)
+                outcomes[OK, ""] += 1
+            except grpc.aio.AioRpcError as error:
+                info: Any = details(error)["ErrorInfo"]
+                outcomes[error.code().name, info.reason] += 1
+                throttled += "upstream_code" in info.metadata
+            slowest = max(slowest, time.perf_counter() - started)
+
+        async with asyncio.TaskGroup() as checks:
+            for number in range(load.checks):
+                checks.create_task(check(number))
+                await asyncio.sleep(1 / load.per_second)
+        paid, counted = int(served.paid), endpoint.calls
+        await asyncio.sleep(1)
+        recovered = await _outcome(served.stub.CheckFaceQuality(distinct(load.checks), timeout=TIMEOUT)) == (OK, "")
+    return LoadRow(load, outcomes, throttled, slowest, paid, counted, recovered)
+
+
 async def observe(fault: Fault) -> Row:
     """Run one fault through a gate of its own."""
     async with fault.vendor(fault.paid if fault.failing is None else fault.failing) as vendor:
@@ -310,12 +382,28 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def load_table(rows: list[LoadRow]) -> str:
+    """Render rows as Markdown."""
+    lines = [
+        "| the vendor | checks | a second | what came of them | slowest, s | paid calls | next call |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        came = ", ".join(f"{count} `{' '.join(filter(None, key))}`" for key, count in row.outcomes.most_common())
+        lines.append(
+            f"| {row.load.name} | {row.load.checks} | {row.load.per_second:g} | {came} | {row.slowest:.1f} | {row.paid} | "
+            f"{'succeeds' if row.recovered else 'FAILS'} |"
+        )
+    return "\n".join(lines)
+
+
 async def _main() -> None:
     rows = [await observe(fault) for fault in FAULTS]
+    loads = [await observe_load(load) for load in LOADS]
     text = README.read_text(encoding="utf-8")
     head, _, rest = text.partition("<!-- faults -->\n")
     _, _, tail = rest.partition("<!-- /faults -->")
-    README.write_text(f"{head}<!-- faults -->\n{table(rows)}\n<!-- /faults -->{tail}", encoding="utf-8")
+    README.write_text(f"{head}<!-- faults -->\n{table(rows)}\n\n{load_table(loads)}\n<!-- /faults -->{tail}", encoding="utf-8")
 
 
 if __name__ == "__main__":
