@@ -138,6 +138,9 @@ MISTAKES = {
     "too_deep": [
         "1: is nested more than 12 deep",
     ],
+    "too_many_values": [
+        "1: holds more than 20,000 values",
+    ],
     "two_documents": [
         "2: holds more than one document",
     ],

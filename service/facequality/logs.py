@@ -49,13 +49,22 @@ class Sink:
         self._patience = STALL_MILLISECONDS
         self._is_torn = False
         # structlog's lock is not the standard library's.
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._is_writing = False
         self.lost = 0
 
     def write(self, line: bytes) -> int:
         """Write a line, or count it."""
         with self._lock:
-            return self._write_line(line)
+            if self._is_writing:
+                # In the midst of a line the collector may end a task whose error nobody took, which asyncio logs.
+                self.lost += 1
+                return 0
+            self._is_writing = True
+            try:
+                return self._write_line(line)
+            finally:
+                self._is_writing = False
 
     def _write_line(self, line: bytes) -> int:
         if self._is_torn:

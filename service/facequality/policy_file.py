@@ -25,7 +25,7 @@ NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 MAX_TEXT = 200
 MAX_FILES = 64
 MAX_TOTAL_BYTES = 1024 * 1024
-"""Of a directory; a ConfigMap holds no more. To read as much takes a second or so, which a stop may have to wait for."""
+"""Of a directory; a ConfigMap holds no more. A stop may have to wait until they are read."""
 MAX_SHOWN = 100
 """Mistakes that are shown; of more only the number is."""
 

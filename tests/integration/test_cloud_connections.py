@@ -6,14 +6,15 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from facequality.breaker import Breaker, BreakerRules, State
 from facequality.detectors import resilience
-from facequality.detectors.resilience import RetryingDetector
+from facequality.detectors.resilience import BreakingDetector, RetryingDetector
 from facequality.detectors.tencentcloud.client import CloudOptions, TencentCloudDetector
 from facequality.detectors.tencentcloud.credentials import FileCredentials, usable
 from facequality.detectors.tencentcloud.signature import Credential
 from facequality.detectors.transport import HttpOptions
-from facequality.errors import GateError, OperatorFault
-from facequality.model import Detection, DetectOptions, PhotoBytes, PhotoRefused
+from facequality.errors import GateError, OperatorFault, UpstreamSilent
+from facequality.model import Detection, DetectOptions, PhotoBytes, PhotoRefused, PhotoUri
 
 from tests.cloud import KEY, PORTRAIT, R, answering_after, close_after_the_request, cloud, large_jpeg
 from tests.upstream import EXAMPLES, Received, Upstream, answer, answering, error
@@ -225,6 +226,23 @@ def test_a_key_that_cannot_stand_in_a_header_is_none(part: str) -> None:
     for parts in ((part, "key"), ("id", part), ("id", "key", part)):
         with pytest.raises(OperatorFault, match="empty or malformed"):
             usable(*parts)
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+async def test_a_silent_vendor_is_told_from_one_that_fails(endpoint: Upstream, hangs: bool) -> None:
+    """Of a photo by URI silence tells nothing of the vendor: whether its connection hangs, or it says so itself."""
+
+    async def silent(_: Received, __: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(30)
+
+    endpoint.exchange = silent if hangs else answering(error("FailedOperation.RequestTimeout"))
+    detector = TencentCloudDetector(lambda: KEY, CloudOptions(endpoint=endpoint.url, attempt_seconds=0.3))
+    breaker = Breaker(BreakerRules(faults_in_a_row=1))
+    for photo, state in ((PhotoUri("https://slow.example/a.jpg"), State.CLOSED), (PhotoBytes(PORTRAIT), State.OPEN)):
+        with pytest.raises(UpstreamSilent):
+            await BreakingDetector(detector, breaker).detect(photo, DetectOptions())
+        assert breaker.state is state
+    await detector.aclose()
 
 
 def test_white_space_around_a_key_is_not_its_own() -> None:

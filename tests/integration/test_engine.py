@@ -11,7 +11,7 @@ from facequality.detectors.embedded.appearance import SIZE, Portrait, SharpnessH
 from facequality.detectors.embedded.composite import score
 from facequality.detectors.embedded.detector import EmbeddedDetector
 from facequality.detectors.embedded.engine import MODEL_VERSION
-from facequality.detectors.embedded.pose import Pose
+from facequality.detectors.embedded.pose import Pose, PoseEstimator, canonical_face
 from facequality.errors import ErrorReason, InvalidRequest
 from facequality.model import (
     Completeness,
@@ -122,10 +122,10 @@ async def test_the_photos_edge_is_no_detail_of_a_face(
         round(box.x + (1 - cut) * box.width),
         min(photo.height, round(box.y + (1 - cut) * box.height)),
     )
-    blurred = photo.filter(ImageFilter.GaussianBlur(box.width / 80))
+    blurred = photo.filter(ImageFilter.GaussianBlur(box.width / 40))
     soft, sharp = [(await quality(engine_detector, each.crop(frame))).sharpness or 0.0 for each in (blurred, photo)]
-    assert soft < 60
-    assert sharp > 70
+    assert soft < 40
+    assert sharp > 80
 
 
 @pytest.mark.parametrize("name", ["", "biden.jpg", "obama.jpg", "obama_partial_face.jpg"])
@@ -149,11 +149,21 @@ async def test_detail_that_was_made_up_is_no_sharpness(engine_detector: Embedded
 def test_the_further_a_head_is_turned_the_less_it_scores() -> None:
     """Beyond what the cloud's angles tell, too; these stay within its range."""
     whole = Completeness(90, 90, 90, 90, 90, 90)
-    poses = [Pose(0.0, yaw, 0.0) for yaw in (0, 30, 45, 60, 90)]
+    poses = [Pose(0.0, yaw, 0.0) for yaw in (0, 30, 45, 60, 80)]
     scores = [score(sharpness=90, brightness=50, completeness=whole, pose=pose, face_px=200) for pose in poses]
     assert scores == sorted(set(scores), reverse=True)
     assert scores[0] - scores[2] > 5
+    behind = score(sharpness=90, brightness=50, completeness=whole, pose=Pose(0.0, 120, 0.0), face_px=200)
+    assert behind <= scores[-1]
     assert [pose.attributes() for pose in poses] == [(0, 0), *4 * [(0, 30)]]
+
+
+def test_a_pose_is_as_far_as_the_head_turns() -> None:
+    """Of the canonical face, turned."""
+    angle = np.radians(50)
+    turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    face = canonical_face() * [1, -1, -1]
+    assert abs(PoseEstimator().fit(face @ turn.T).yaw) == pytest.approx(50, abs=0.1)
 
 
 def test_a_mesh_without_an_area_has_a_sharpness() -> None:

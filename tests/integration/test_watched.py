@@ -159,15 +159,20 @@ async def test_infrastructure_takes_small_messages_soon(served: Served, monkeypa
 
 
 async def test_calls_of_health_that_wait_for_their_messages_are_bounded(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each may have brought some of it; when they are gone, others are welcome."""
-    monkeypatch.setattr(infrastructure, "MAX_UNREAD", 3)
+    """Each may have brought some of it; other connections are welcome meanwhile, and this one when they are gone."""
+    monkeypatch.setattr(infrastructure, "MAX_UNREAD_PER_CONNECTION", 10)
     channel: Any = served.channel
-    mute = [channel.stream_unary("/grpc.health.v1.Health/Check")() for _ in range(4)]
+    mute = [channel.stream_unary("/grpc.health.v1.Health/Check")() for _ in range(11)]
     done, waiting = await asyncio.wait([asyncio.ensure_future(failure(each)) for each in mute], return_when="FIRST_COMPLETED")
     assert [task.result().code() for task in done] == [grpc.StatusCode.RESOURCE_EXHAUSTED]
+    request = health_pb2.HealthCheckRequest()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{served.grpc_port}", options=(("y", "z"),)) as another:
+        other: Any = health_pb2_grpc.HealthStub(another)
+        assert (await other.Check(request)).status == health_pb2.HealthCheckResponse.SERVING
+        assert not any(task.done() for task in waiting)
     assert {(await task).code() for task in waiting} == {grpc.StatusCode.DEADLINE_EXCEEDED}
     stub: Any = health_pb2_grpc.HealthStub(served.channel)
-    assert (await stub.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
+    assert (await stub.Check(request)).status == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_a_clients_watches_are_bounded_and_checks_are_not(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +246,7 @@ async def test_messages_that_do_not_end_are_few_at_a_time(served: Served, monkey
     calls = [channel.unary_unary("/grpc.health.v1.Health/Check")(b"") for _ in range(40)]
     codes = [(await failure(call)).code() for call in calls]
     assert set(codes) == {grpc.StatusCode.DEADLINE_EXCEEDED}
-    assert most == infrastructure.MAX_READS
+    assert most == infrastructure.MAX_READS_PER_CONNECTION
 
 
 async def test_the_health_address_serves_health_alone() -> None:

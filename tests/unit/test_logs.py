@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import resource
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 from facequality.logs import Sink
 
@@ -52,6 +54,23 @@ print(logs.sink.lost)
         lines = [json.loads(line) for line in reader.read().splitlines()]
     assert {line["event"][:11] for line in lines} == {"Task except", "rpc.handled"}
     assert len(lines) + int(done.stdout) == 1200
+
+
+def test_a_line_within_a_line_is_lost_and_nothing_waits_for_itself(tmp_path: Path) -> None:
+    """The collector runs where it will, and what it ends may log."""
+
+    class Collecting(io.FileIO):
+        def write(self, line: Any, /) -> int:
+            if sink.lost == 0:
+                assert sink.write(b"within\n") == 0
+            return super().write(line)
+
+    with Collecting(tmp_path / "log", "w") as file:
+        sink = Sink(cast("BinaryIO", file))
+        assert sink.write(b"around\n") == 7
+        assert sink.write(b"after\n") == 6
+    assert (tmp_path / "log").read_bytes() == b"around\nafter\n"
+    assert sink.lost == 1
 
 
 def test_a_long_line_never_waits_for_its_reader() -> None:

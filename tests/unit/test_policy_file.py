@@ -263,7 +263,7 @@ def test_any_document_loads_or_is_mistaken_and_what_loads_fits_the_schema(value:
 
 # Mistakes that only the loader can see: they span keys, or files, or lie in the YAML itself.
 BEYOND_THE_SCHEMA = {
-    "empty", "not_yaml", "not_utf8", "advisory_of_a_dropped_bound",
+    "empty", "not_yaml", "not_utf8", "advisory_of_a_dropped_bound", "too_many_values",
     "advisory_without_bound", "alias", "default_missing", "default_unknown", "duplicate_key",
     "extends_itself", "extends_unknown", "min_over_inherited_max", "min_over_max", "shadow_itself", "shadow_unknown", "tag",
     "two_documents", "too_deep", "side_a_sexagesimal",

@@ -87,6 +87,29 @@ async def test_a_patient_caller_that_joins_a_call_in_the_line_gives_it_its_time(
         await impatient
 
 
+async def test_a_patient_caller_that_leaves_the_line_takes_its_time_with_it() -> None:
+    """What is left of the impatient one's is too little to be paid for; the place is another's."""
+    detector = FakeDetector()
+    detector.delay = 0.3
+    shared = DeadlineDetector(SharingDetector(ConcurrencyLimitedDetector(detector, 1)))
+
+    async def call(photo: bytes, seconds: float) -> Detection | PhotoRefused:
+        deadline.current.set(deadline.Deadline.after(seconds))
+        return await shared.detect(PhotoBytes(photo), DetectOptions())
+
+    first = asyncio.create_task(call(b"1", 60))
+    await asyncio.sleep(0)
+    patient = asyncio.create_task(call(b"2", 60))
+    impatient = asyncio.create_task(call(b"2", 0.6))
+    await asyncio.sleep(0.05)
+    patient.cancel()
+    with pytest.raises(Overloaded):
+        await impatient
+    assert await first == EXAMPLE_2
+    assert detector.begun == 1
+    assert await call(b"3", 60) == EXAMPLE_2
+
+
 @pytest.mark.parametrize("calls_per_second", [3, 50])
 async def test_in_no_second_more_leave_than_the_quota(calls_per_second: int) -> None:
     """Burst and refill together."""

@@ -9,8 +9,17 @@ import pytest
 from facequality import deadline
 from facequality.breaker import Breaker, BreakerRules, State
 from facequality.detectors.resilience import BreakingDetector, RetryBudget, RetryingDetector
-from facequality.errors import ErrorReason, GateError, LimitReached, OperatorFault, Retry, UpstreamFault, UpstreamSilent
-from facequality.model import DetectOptions, PhotoBytes, PhotoUri
+from facequality.errors import (
+    ErrorReason,
+    GateError,
+    LimitReached,
+    OperatorFault,
+    Overloaded,
+    Retry,
+    UpstreamFault,
+    UpstreamSilent,
+)
+from facequality.model import Detection, DetectOptions, Photo, PhotoBytes, PhotoRefused, PhotoUri
 
 from tests.detections import EXAMPLE_2
 from tests.detectors import FakeDetector, RecordingDetector
@@ -139,6 +148,24 @@ async def test_a_call_that_ends_with_its_time_is_the_vendors_fault_if_it_had_a_s
     deadline.current.set(deadline.Deadline.after(left))
     await failing(BreakingDetector(inner, breaker, clock=lambda: next(clock)))
     assert breaker.state is wanted
+
+
+async def test_what_was_paid_for_is_not_tried_again_by_the_caller_either() -> None:
+    """Its last attempt found no place, and sent nothing; the first two did. A call that found none at all may come back."""
+    answers: list[GateError] = [FAULT, FAULT, Overloaded("much")]
+
+    class Inner(RecordingDetector):
+        async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
+            raise answers.pop(0)
+
+    detector = RetryingDetector(Inner(EXAMPLE_2), jitter=lambda *_: 0.0)
+    with pytest.raises(Overloaded) as caught:
+        await detector.detect(PHOTO, DetectOptions())
+    assert caught.value.retry is Retry.SPENT
+    answers.append(Overloaded("much"))
+    with pytest.raises(Overloaded) as caught:
+        await detector.detect(PHOTO, DetectOptions())
+    assert caught.value.retry is Retry.NEVER
 
 
 async def test_retries_stay_within_the_budget() -> None:

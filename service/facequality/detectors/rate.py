@@ -72,29 +72,37 @@ class ConcurrencyLimitedDetector(DetectorDecorator):
 
     async def _wait(self) -> None:
         try:
-            await _in_turn(self._places.acquire)
+            await _in_turn(self._places.acquire, give_back=self._places.release)
         except TimeoutError as error:
             self._on_refused()
             raise Overloaded(f"each of the gate's {self._calls} connections to the vendor is in use") from error
 
 
-async def _in_turn(acquire: Callable[[], Awaitable[object]], seconds: float = math.inf) -> None:
+async def _in_turn(
+    acquire: Callable[[], Awaitable[object]], seconds: float = math.inf, *, give_back: Callable[[], None] = lambda: None
+) -> None:
     """Acquire within ``seconds``, and while the call has time to make use of its turn: with less it would be paid for nothing.
 
     Raises:
         TimeoutError: the turn did not come.
     """
-    end = asyncio.get_running_loop().time() + seconds
+    now = asyncio.get_running_loop().time
+    end = now() + seconds
     while True:
-        until = _until(end)
+        began, until = now(), _until(end)
         try:
             async with asyncio.timeout_at(until if until < math.inf else None):
                 await acquire()
-                return
         except TimeoutError:
-            # A shared call gets more time when a more patient caller joins it.
+            # A shared call gets more time when a more patient caller joins it,
             if _until(end) <= until:
                 raise
+        else:
+            # and less when that one leaves.
+            if until > began and _until(end) < now():
+                give_back()
+                raise TimeoutError
+            return
 
 
 def _until(end: float) -> float:

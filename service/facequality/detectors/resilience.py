@@ -154,12 +154,18 @@ class RetryingDetector(DetectorDecorator):
             self._on_retry(error)
             return seconds
 
-        async for attempt in stamina.retry_context(on=wait, attempts=ATTEMPTS, timeout=None):
-            with attempt:
-                if failed is not None:
-                    first, failed = failed, None
-                    raise first
-                return await self._inner.detect(photo, options)
+        try:
+            async for attempt in stamina.retry_context(on=wait, attempts=ATTEMPTS, timeout=None):
+                with attempt:
+                    if failed is not None:
+                        first, failed = failed, None
+                        raise first
+                    return await self._inner.detect(photo, options)
+        except GateError as error:
+            if failures > 1 and error.retry is Retry.NEVER:
+                # It sent nothing, but those before it did.
+                error.retry = Retry.SPENT
+            raise
         raise AssertionError("the last attempt returns or raises")
 
     def _wait(self, error: Exception, failures: int) -> float | None:

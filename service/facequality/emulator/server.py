@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiolimiter import AsyncLimiter
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -230,8 +230,9 @@ def _text(value: str) -> str:
 
 
 async def _expect(request: web.Request) -> None:
-    """Let a client go on that waits to be told so; whatever else it may expect, it gets an answer."""
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+    """Let a client go on that waits to be told so; whatever else it may expect of the API, it gets an answer."""
+    is_known = request.version >= HttpVersion11
+    if is_known and request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakValueDictionary
 
 import grpc
 
@@ -24,8 +25,14 @@ READ_SECONDS = 1.0
 MAX_READS = 16
 """Health's messages being read at a time: gRPC takes up to 8 MiB of one before it can be told that it is too large."""
 
-MAX_UNREAD = 128
-"""Of those and of the ones that wait to be read, each of which may have brought 1 MiB."""
+MAX_READS_PER_CONNECTION = 8
+"""Or one client's that never end would keep all others' waiting."""
+
+MAX_UNREAD = 256
+"""Messages that are being read or wait for it, each of which may have brought 1 MiB."""
+
+MAX_UNREAD_PER_CONNECTION = 64
+"""Of those; after a proxy has connected anew it may bring many clients' at once."""
 
 MAX_WATCHES = 5000
 """At a time, 20 KB each."""
@@ -50,7 +57,8 @@ class InfrastructureInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self) -> None:
         """Nothing is in progress yet."""
         self._reads = asyncio.Semaphore(MAX_READS)
-        self._unread = 0
+        self._reads_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._unread: Counter[str] = Counter()
         self._watches: Counter[str] = Counter()
         self._reflections: Counter[str] = Counter()
 
@@ -98,18 +106,15 @@ class InfrastructureInterceptor(grpc.aio.ServerInterceptor):
         return stream
 
     async def _read(self, context: Context) -> bytes:
-        if self._unread >= MAX_UNREAD:
-            raise Overloaded(f"{self._unread} calls of health wait for their messages")
-        self._unread += 1
-        try:
-            async with deadline.Enforced("message", READ_SECONDS), self._reads:
+        peer = context.peer()
+        own = self._reads_of.get(peer) or self._reads_of.setdefault(peer, asyncio.Semaphore(MAX_READS_PER_CONNECTION))
+        with _counted(self._unread, context, MAX_UNREAD, MAX_UNREAD_PER_CONNECTION):
+            async with deadline.Enforced("message", READ_SECONDS), own, self._reads:
                 message = _small(await read_only(context))
                 # A client that could go on would fill the call's window, for as long as a watch lasts.
                 if await context.read() is not grpc.aio.EOF:
                     raise InvalidRequest(ErrorReason.MESSAGE_MALFORMED, "the call has more than one message")
                 return message
-        finally:
-            self._unread -= 1
 
 
 def _small(raw: bytes) -> bytes:

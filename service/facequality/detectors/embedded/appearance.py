@@ -73,8 +73,7 @@ def portrait(image: Image, mesh: Mesh, visibility: Map | None = None) -> Portrai
     side = max(4.0, FACE_MARGIN * float(max(height, width)))
     x, y = points[list(lm.OVAL), :2].mean(0)
     affine = Roi(float(x), float(y), side, eye_line_angle(points)).affine(SIZE)
-    # Mirrored outside the photo: a black edge there would be read as light and as detail.
-    crop = warp(image, affine, SIZE, cv2.BORDER_REFLECT_101)
+    crop = warp(image, affine, SIZE)
     seen = np.ones((SIZE, SIZE), np.bool_)
     if visibility is not None:
         mesh_to_photo = np.vstack([cv2.invertAffineTransform(mesh.affine), [0, 0, 1]])

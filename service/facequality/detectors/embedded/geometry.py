@@ -48,8 +48,8 @@ def transform(points: Floats, affine: Floats) -> Floats:
     return moved
 
 
-def warp(image: Image, affine: Floats, size: int, border: int = cv2.BORDER_CONSTANT) -> Image:
-    """Cut a crop out of a photo; outside the photo black, or what ``border`` says.
+def warp(image: Image, affine: Floats, size: int) -> Image:
+    """Cut a crop out of a photo; black outside the photo.
 
     Only the needed window is touched, so the cost does not depend on the photo's size, and a large face is averaged down
     before it is sampled, so that it does not alias.
@@ -68,7 +68,7 @@ def warp(image: Image, affine: Floats, size: int, border: int = cv2.BORDER_CONST
         ratio = np.array([shrunk[0] / source.shape[1], shrunk[1] / source.shape[0]])
         source = cv2.resize(source, shrunk, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
         affine[:, :2] /= ratio
-    return cv2.warpAffine(source, affine, (size, size), flags=cv2.INTER_LINEAR, borderMode=border).astype(np.uint8, copy=False)
+    return cv2.warpAffine(source, affine, (size, size), flags=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
 def inside_photo(shape: tuple[int, ...], affine: Floats, size: int) -> Mask:
