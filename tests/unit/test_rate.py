@@ -51,18 +51,24 @@ def lines(detector: Detector) -> list[Detector]:
 async def test_a_call_leaves_the_line_while_the_vendor_could_still_answer(kind: int) -> None:
     """Sent with the rest of its time it would be paid for nothing, and look like a vendor that hangs."""
     detector = FakeDetector()
-    detector.delay = 0.4
+    detector.delay = 1.2
     limited = DeadlineDetector(lines(detector)[kind])
     deadline.current.set(deadline.Deadline.after(60))
     first = asyncio.create_task(limited.detect(PhotoBytes(b"1"), DetectOptions()))
     await asyncio.sleep(0)
-    deadline.current.set(deadline.Deadline.after(0.25))
+    deadline.current.set(deadline.Deadline.after(1.0))
     started = asyncio.get_running_loop().time()
     with pytest.raises((LimitReached, Overloaded)):
         await limited.detect(PhotoBytes(b"2"), DetectOptions())
-    assert asyncio.get_running_loop().time() - started < 0.2
+    assert asyncio.get_running_loop().time() - started < 0.8
     await first
     assert detector.begun == 1
+
+
+async def call(detector: Detector, photo: bytes, seconds: float) -> Detection | PhotoRefused:
+    """Call with so much time."""
+    deadline.current.set(deadline.Deadline.after(seconds))
+    return await detector.detect(PhotoBytes(photo), DetectOptions())
 
 
 @pytest.mark.parametrize("kind", [0, 1])
@@ -72,18 +78,15 @@ async def test_a_patient_caller_that_joins_a_call_in_the_line_gives_it_its_time(
     detector.delay = 0.4
     shared = DeadlineDetector(SharingDetector(lines(detector)[kind]))
 
-    async def call(photo: bytes, seconds: float) -> Detection | PhotoRefused:
-        deadline.current.set(deadline.Deadline.after(seconds))
-        return await shared.detect(PhotoBytes(photo), DetectOptions())
-
-    first = asyncio.create_task(call(b"1", 60))
+    first = asyncio.create_task(call(shared, b"1", 60))
     await asyncio.sleep(0)
-    impatient = asyncio.create_task(call(b"2", 0.6))
+    impatient = asyncio.create_task(call(shared, b"2", 0.6))
     # It stands in the line now, for 0.12 s if it were alone.
     await asyncio.sleep(0.03)
-    assert await call(b"2", 60) == EXAMPLE_2
+    assert await call(shared, b"2", 60) == EXAMPLE_2
     assert await first == EXAMPLE_2
-    with pytest.raises(DeadlineExceeded):
+    # Where the machine stalls it may have left the line by then.
+    with pytest.raises((DeadlineExceeded, LimitReached, Overloaded)):
         await impatient
 
 
@@ -93,21 +96,17 @@ async def test_a_patient_caller_that_leaves_the_line_takes_its_time_with_it() ->
     detector.delay = 0.3
     shared = DeadlineDetector(SharingDetector(ConcurrencyLimitedDetector(detector, 1)))
 
-    async def call(photo: bytes, seconds: float) -> Detection | PhotoRefused:
-        deadline.current.set(deadline.Deadline.after(seconds))
-        return await shared.detect(PhotoBytes(photo), DetectOptions())
-
-    first = asyncio.create_task(call(b"1", 60))
+    first = asyncio.create_task(call(shared, b"1", 60))
     await asyncio.sleep(0)
-    patient = asyncio.create_task(call(b"2", 60))
-    impatient = asyncio.create_task(call(b"2", 0.6))
+    patient = asyncio.create_task(call(shared, b"2", 60))
+    impatient = asyncio.create_task(call(shared, b"2", 0.6))
     await asyncio.sleep(0.05)
     patient.cancel()
     with pytest.raises(Overloaded):
         await impatient
     assert await first == EXAMPLE_2
     assert detector.begun == 1
-    assert await call(b"3", 60) == EXAMPLE_2
+    assert await call(shared, b"3", 60) == EXAMPLE_2
 
 
 @pytest.mark.parametrize("calls_per_second", [3, 50])
