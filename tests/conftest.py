@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+import hypothesis
 import pytest
 import structlog
 import trustme
@@ -32,11 +33,14 @@ def _drop(_: object, __: str, ___: structlog.types.EventDict) -> structlog.types
 
 
 def pytest_configure() -> None:
-    """Start without the settings of whoever runs the tests, and without logs of the gates that run in this process."""
+    """Start without the settings of whoever runs the tests, without logs of the gates in this process, and without Hypothesis's timer."""
     for name in list(os.environ):
         if name.startswith(("FACEQUALITY_", "TENCENTCLOUD_")):
             del os.environ[name]
     structlog.configure(processors=[_drop])
+    # How long an example takes says how busy the machine is.
+    hypothesis.settings.register_profile("untimed", deadline=None)
+    hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)
