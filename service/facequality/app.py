@@ -26,8 +26,9 @@ from facequality.logs import note_check, note_detector_call, note_unjudged, sink
 from facequality.metrics import Metrics
 from facequality.parts import StartError, admission, build_detector, load_policies, uri_rules
 from facequality.policy import PolicySet
+from facequality.policy_source import fingerprint
 from facequality.reclaim import reclaim
-from facequality.reload import PolicyStore, PolicyWatch, fingerprint
+from facequality.reload import PolicyStore, PolicyWatch
 from facequality.rpc.interceptors import InFlight
 from facequality.rpc.server import Health, build_health_server, build_server
 from facequality.rpc.servicer import FaceQualityServicer

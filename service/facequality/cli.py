@@ -27,6 +27,7 @@ from facequality import __version__, app, client, logs, parts, policy_cli, setti
 from facequality.checking import Checker, CheckFailed, LocalChecker, RemoteChecker, find_photos, read_photo, restate_size
 from facequality.detectors.deadline import DeadlineDetector
 from facequality.detectors.tencentcloud.signature import Credential
+from facequality.emulator import keys as emulator_keys
 from facequality.emulator import scenario as scenarios
 from facequality.emulator import server as emulator_server
 from facequality.gate import Gate
@@ -126,7 +127,7 @@ def emulate(
             accepted = _emulator_keys(keys, secret_id, secret_key, no_auth=no_auth)
         script = scenarios.load(scenario) if scenario is not None else None
         with _names("--tls-certificate", tls_certificate):
-            tls = emulator_server.tls_context(tls_certificate) if tls_certificate is not None else None
+            tls = emulator_keys.tls_context(tls_certificate) if tls_certificate is not None else None
         detector = parts.embedded_detector()
     except (parts.StartError, scenarios.ScenarioError) as error:
         _fail(str(error))
@@ -149,7 +150,7 @@ def _names(option: str, file: Path | None) -> Iterator[None]:
 
 
 def _emulator_keys(file: Path | None, secret_id: str, secret_key: str, *, no_auth: bool) -> dict[str, Credential] | None:
-    given = emulator_server.read_keys(file.read_text(encoding="utf-8")) if file is not None else {}
+    given = emulator_keys.read_keys(file.read_text(encoding="utf-8")) if file is not None else {}
     if secret_id and secret_key:
         given[secret_id] = Credential(secret_id, secret_key)
     if not given and not no_auth:

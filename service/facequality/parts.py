@@ -25,7 +25,8 @@ from facequality.logs import note_paid_call
 from facequality.metrics import Metrics
 from facequality.photo_uri import UriRules
 from facequality.policy import DEFAULT_PRESET, PolicySet, built_in
-from facequality.policy_file import PolicyFileError, load
+from facequality.policy_file import load
+from facequality.policy_mistakes import PolicyFileError
 from facequality.rpc.server import MAX_RECEIVE_BYTES
 from facequality.settings import DetectorName, Settings
 

@@ -23,7 +23,8 @@ from facequality.measure import FACE_MEASURES
 from facequality.model import Measure
 from facequality.policy import PRESETS, Policy, PolicySet
 from facequality.policy_document import Effect, differences, document, json_schema
-from facequality.policy_file import PolicyFileError, load
+from facequality.policy_file import load
+from facequality.policy_mistakes import PolicyFileError
 from facequality.rendering import show_policies
 from facequality.settings import DetectorName
 

@@ -6,7 +6,6 @@ A file replaces the served set; the built-in policies remain as bases for ``exte
 from __future__ import annotations
 
 import difflib
-import errno
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,17 +16,16 @@ from facequality.guidance import LANGUAGES
 from facequality.measure import FACE_MEASURES, MEASURES, Bound
 from facequality.model import Measure, Reason
 from facequality.policy import DEFAULT_PRESET, PRESETS, FaceRule, Policy, PolicySet
-from facequality.yaml_tree import MAX_BYTES, Node, YamlError, parse
+from facequality.policy_mistakes import Mistake, PolicyFileError
+from facequality.policy_source import MAX_FILES, policy_files, read_bounded
+from facequality.yaml_tree import Node, YamlError, parse
 
 MAX_POLICIES = 100
 """Policies are metric labels."""
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 MAX_TEXT = 200
-MAX_FILES = 64
 MAX_TOTAL_BYTES = 1024 * 1024
 """Of a directory; a ConfigMap holds no more. A stop may have to wait until they are read."""
-MAX_SHOWN = 100
-"""Mistakes that are shown; of more only the number is."""
 
 TOP_KEYS = ("default", "policies")
 POLICY_KEYS = ("description", "extends", "faces", "bounds", "advisory", "shadow", "guidance")
@@ -35,35 +33,6 @@ BOUND_KEYS = ("min", "max")
 
 _BY_NAME = {measure.value: measure for measure in FACE_MEASURES}
 _OF_FACES = (Measure.FACE_COUNT, Measure.SECOND_FACE_AREA_PERCENT)
-
-
-@dataclass(frozen=True, slots=True)
-class Mistake:
-    """One thing to mend."""
-
-    file: str
-    line: int
-    """From 1; 0 is the whole file."""
-    path: str
-    """Keys from the top, joined by dots; empty at the top."""
-    text: str
-
-    def __str__(self) -> str:
-        """Format as compilers do."""
-        where = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{where}: {self.path}: {self.text}" if self.path else f"{where}: {self.text}"
-
-
-class PolicyFileError(Exception):
-    """Files that cannot be served; its text is one line per mistake."""
-
-    def __init__(self, mistakes: Iterable[Mistake]) -> None:
-        """Hold every mistake, in the order of files and lines."""
-        self.mistakes = tuple(sorted(mistakes, key=lambda mistake: (mistake.file, mistake.line)))
-        lines = [str(mistake) for mistake in self.mistakes[:MAX_SHOWN]]
-        if len(self.mistakes) > MAX_SHOWN:
-            lines.append(f"and {len(self.mistakes) - MAX_SHOWN} more")
-        super().__init__("\n".join(lines))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,27 +79,6 @@ def load(path: Path, loaded_at: datetime, default: str = "") -> PolicySet:
     if len(files) > MAX_FILES:
         raise PolicyFileError([Mistake(str(path), 0, "", f"the directory holds more than {MAX_FILES} files")])
     return _Loader().load(files, str(path), loaded_at, default)
-
-
-def read_bounded(file: Path) -> bytes:
-    """Read a file, but no more than one byte over what is taken.
-
-    Raises:
-        OSError: it cannot be read, or is not a regular file.
-    """
-    if file.exists() and not file.is_file():
-        raise OSError(errno.EINVAL, "not a regular file")
-    with file.open("rb") as stream:
-        return stream.read(MAX_BYTES + 1)
-
-
-def policy_files(path: Path) -> list[Path]:
-    """Return the files that a path stands for: itself, or a directory's ``*.yaml`` and ``*.yml``, but hidden ones, sorted."""
-    if not path.is_dir():
-        return [path]
-    found = (file for file in path.iterdir() if file.suffix in {".yaml", ".yml"} and not file.is_dir())
-    # Editors keep locks and backups beside a file.
-    return sorted(file for file in found if not file.name.startswith("."))
 
 
 class _Loader:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +17,9 @@ import structlog
 from watchfiles import awatch
 
 from facequality.policy import PolicySet
-from facequality.policy_file import MAX_FILES, PolicyFileError, load, policy_files, read_bounded
+from facequality.policy_file import load
+from facequality.policy_mistakes import PolicyFileError
+from facequality.policy_source import Fingerprint, fingerprint
 
 log = structlog.get_logger()
 
@@ -132,9 +133,6 @@ class PolicyWatch:
             log.exception("policy.look_failed", path=str(self._path))
 
 
-Fingerprint = tuple[tuple[str, bytes], ...]
-
-
 def _load_settled(path: Path, now: datetime, default: str) -> PolicySet:
     """Load what stood still meanwhile: of files that are replaced while they are read, some may be of the old edition.
 
@@ -154,19 +152,3 @@ def _load_settled(path: Path, now: datetime, default: str) -> PolicySet:
                 return found
             raise found
     raise OSError(f"{path}: the files changed {LOADS} times while they were read")
-
-
-def fingerprint(path: Path) -> Fingerprint:
-    """Digest what a load would read."""
-    try:
-        files = policy_files(path)
-    except OSError:
-        return ()
-    return tuple((file.name, _digest(file)) for file in files[: MAX_FILES + 1])
-
-
-def _digest(file: Path) -> bytes:
-    try:
-        return hashlib.sha256(read_bounded(file)).digest()
-    except OSError:
-        return b""

@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from facequality import policy_file
 from facequality.photo_uri import is_private_name
 from facequality.policy import DEFAULT_PRESET, PRESETS
+from facequality.policy_mistakes import PolicyFileError
 
 PREFIX = "FACEQUALITY_"
 _CLOUD_PREFIXES = ("TENCENTCLOUD_", f"{PREFIX}TENCENTCLOUD_")
@@ -328,7 +329,7 @@ def _broken_policies(environ: Mapping[str, str]) -> list[str]:
     try:
         if path.name and path.exists():
             policy_file.load(path, datetime.now(UTC), environ.get(f"{PREFIX}DEFAULT_POLICY", ""))
-    except (policy_file.PolicyFileError, OSError) as error:
+    except (PolicyFileError, OSError) as error:
         return [str(error)]
     return []
 

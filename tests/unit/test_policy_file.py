@@ -13,7 +13,8 @@ from facequality.measure import FACE_MEASURES, Bound
 from facequality.model import Measure, Reason
 from facequality.policy import PRESETS, FaceRule
 from facequality.policy_document import document, json_schema
-from facequality.policy_file import PolicyFileError, load
+from facequality.policy_file import load
+from facequality.policy_mistakes import PolicyFileError
 from facequality.yaml_tree import MAX_BYTES
 from hypothesis import given
 from hypothesis import strategies as st
