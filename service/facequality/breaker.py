@@ -48,11 +48,14 @@ class Breaker:
     _succeeded: int = 0
     _era: int = 0
 
-    def admit(self, now: float) -> int | None:
-        """Decide on a call: None refuses it; a ticket admits it and goes to one ``record`` or ``release``."""
+    def admit(self, now: float, *, leave_one: bool = False) -> int | None:
+        """Decide on a call: None refuses it; a ticket admits it and goes to one ``record`` or ``release``.
+
+        ``leave_one``: it may be slow for a reason of its own, and leaves one of several probes' places to calls that are not.
+        """
         if self.state is State.OPEN and now >= self._opened_at + self.rules.open_seconds:
             self._enter(State.HALF_OPEN)
-        if self.state is State.HALF_OPEN and self._probing < self.rules.probes:
+        if self.state is State.HALF_OPEN and self._probing < max(1, self.rules.probes - leave_one):
             self._probing += 1
             return self._era
         return self._era if self.state is State.CLOSED else None

@@ -75,6 +75,16 @@ async def test_a_photo_is_downloaded_and_passed_on(host: Upstream) -> None:
     await detector.aclose()
 
 
+@pytest.mark.parametrize("path", ["/a%2Fb.jpg?sign=a%2Fb%3Bc%7Ed&e=%2B+%20=", "/a.jpg?q=%zz&&x", "/%E4.jpg"])
+async def test_what_a_uri_escapes_stays_escaped(host: Upstream, path: str) -> None:
+    """A signed one is good only as it was written."""
+    detector = downloading(RecordingDetector(EXAMPLE_2))
+    await detector.detect(uri(host, path=path), DetectOptions())
+    assert host.received[0].line == f"GET {path} HTTP/1.1"
+    assert host.received[0].headers["host"] == uri(host).uri.split("/")[2]
+    await detector.aclose()
+
+
 async def test_a_name_that_resolves_to_a_private_address_is_not_connected_to(host: Upstream) -> None:
     """DNS rebinding: the check is on the address that the connection goes to."""
     error = await failed(downloading(RecordingDetector(EXAMPLE_2)), uri(host, "private.example.com"))

@@ -14,8 +14,8 @@ def state(breaker: Breaker) -> State:
     return breaker.state
 
 
-def tripped(now: float = 0) -> Breaker:
-    breaker = Breaker(RULES)
+def tripped(rules: BreakerRules = RULES, *, now: float = 0) -> Breaker:
+    breaker = Breaker(rules)
     for _ in range(3):
         run(breaker, fault=True, now=now)
     assert state(breaker) is State.OPEN
@@ -68,6 +68,21 @@ def test_half_open_it_lets_a_bounded_number_of_probes_through() -> None:
     assert state(breaker) is State.HALF_OPEN
     breaker.record(second, fault=False, now=11)
     assert state(breaker) is State.CLOSED
+
+
+def test_calls_that_may_be_slow_for_reasons_of_their_own_leave_the_last_probe_to_others() -> None:
+    """Or slow hosts of photos could keep it half open for everybody."""
+    breaker = tripped()
+    assert breaker.admit(10, leave_one=True) is not None
+    assert breaker.admit(10, leave_one=True) is None
+    assert breaker.admit(10) is not None
+
+
+def test_where_there_is_one_probe_anyone_may_be_it() -> None:
+    """A gate that is only ever asked about URIs must close again, too."""
+    breaker = tripped(BreakerRules(faults_in_a_row=3, probes=1))
+    assert breaker.admit(10, leave_one=True) is not None
+    assert breaker.admit(10) is None
 
 
 def test_one_faulty_probe_opens_it_again() -> None:

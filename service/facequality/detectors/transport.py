@@ -26,6 +26,7 @@ from aiohttp.resolver import ThreadedResolver
 from aiohttp.tracing import Trace
 from httpx_aiohttp import AiohttpTransport
 from multidict import CIMultiDict
+from yarl import URL
 
 from facequality.photo_uri import IpAddress
 
@@ -162,6 +163,7 @@ class HttpClient:
         request = httpx.Request(method, url, stream=None if body is None else _Body(body, progress))
         # As aiohttp keeps them: httpx's own kind is slow to fill, and converted here.
         request.headers = CIMultiDict(headers)  # type: ignore[assignment]
+        progress.target = request.url.raw_path.decode("ascii")
         response = await self._transport.handle_async_request(request)
         progress.answered = True
         assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - an asynchronous transport's
@@ -209,6 +211,8 @@ class _Progress:
         self.answered = False
         self.reused = False
         """Whether the connection had carried an exchange before."""
+        self.target = "/"
+        """Path and query, escaped as the URL is."""
         self._on_sent = on_sent
         self._replaced = False
 
@@ -247,15 +251,19 @@ _progress: ContextVar[_Progress] = ContextVar("facequality_exchange")
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Bounds the making of a connection, and never hands out one that holds bytes nobody asked for."""
+    """Bounds the making of a connection, never hands out one that holds bytes nobody asked for, and keeps a URL as it is."""
 
     def __init__(self, connect_seconds: float, **options: Any) -> None:
         super().__init__(**options)
         self._connect_seconds = connect_seconds
 
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:
+        progress = _progress.get()
+        if req.url.raw_path_qs != progress.target:
+            # aiohttp escapes anew: "%2F" in a query becomes "/", and a signed URL is no longer what was signed.
+            req.url = URL(f"{req.url.origin()}{progress.target}", encoded=True)
         while True:
-            _progress.get().reused = True
+            progress.reused = True
             connection = await super().connect(req, traces, timeout)
             if connection.protocol is None or not connection.protocol.should_close:
                 return connection
