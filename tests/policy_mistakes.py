@@ -74,6 +74,10 @@ MISTAKES = {
     "faces_unknown": [
         "4: policies.kiosk.faces: must be largest, dominant or exactly_one; did you mean exactly_one?",
     ],
+    "flag_in_between": [
+        "5: policies.kiosk.bounds.hat.max: must be 0 or 1, not 0.5",
+        "6: policies.kiosk.bounds.eyes_open.min: must be 0 or 1, not 2",
+    ],
     "guidance_unknown_language": [
         "2: policies.kiosk.guidance.TOO_DARK.de: is not a key here; keys: en, zh-Hans",
     ],

@@ -17,7 +17,7 @@ An exception that is none of these is a bug; the RPC layer answers INTERNAL with
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -157,6 +157,12 @@ class InvalidRequest(GateError):
         """Name one wrong field and what would be right."""
         return cls(reason, f"{field}: {description}", metadata=metadata, violations=(FieldViolation(field, description),))
 
+    @classmethod
+    def all(cls, mistakes: Sequence[InvalidRequest]) -> InvalidRequest:
+        """Make one of several, at least one; its reason is the first one's."""
+        text = "; ".join(mistake.message for mistake in mistakes)
+        return cls(mistakes[0].reason, text, violations=tuple(each for mistake in mistakes for each in mistake.violations))
+
 
 NAMED_POLICIES = 10
 """As many are named in an error's text, which travels in a header of limited size; ListPolicies names all."""
@@ -181,7 +187,7 @@ class DeadlineExceeded(GateError):
 
     def __init__(self, seconds: float, awaited: str = "answer") -> None:
         """``seconds`` is the budget that ``awaited`` had."""
-        text = f"no {awaited} within {seconds:.3g} s" if seconds > 0 else "the deadline leaves no time to answer"
+        text = f"no {awaited} within {seconds:.3g} s" if seconds >= 0.001 else "the deadline leaves no time to answer"
         super().__init__(ErrorReason.DEADLINE, text)
 
 

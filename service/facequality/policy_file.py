@@ -198,6 +198,8 @@ class _Loader:
                 sides[side] = None
             elif not isinstance(value, float):
                 self._wrong(number, f"must be a number from {spec.lowest:g} to {spec.highest:g}, not {str(value)[:40]!r}")
+            elif spec.is_flag and value not in (0, 1):
+                self._wrong(number, f"must be 0 or 1, not {value:g}")
             elif not spec.lowest <= value <= spec.highest:
                 self._wrong(number, f"{value:g} is outside {spec.lowest:g} to {spec.highest:g}")
             else:

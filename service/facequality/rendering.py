@@ -96,7 +96,7 @@ def _name(enum: EnumTypeWrapper, value: int, prefix: str) -> str:
 
 
 def _amount(value: float) -> str:
-    return f"{value:,.10g}"
+    return f"{round(value, 3):,.10g}"
 
 
 def _number(value: float | None) -> str:

@@ -189,6 +189,7 @@ FAULTS: dict[str, tuple[Callable[[Received, asyncio.StreamWriter], Awaitable[Non
     "closed without an answer": (close_after_the_request, R.UPSTREAM_NETWORK, Retry.ONCE),
     "not HTTP": (not_http, R.UPSTREAM_MALFORMED, Retry.ONCE),
     "500 with HTML": (answering(b"<html>oops</html>", "500 Oops", "text/html"), R.UPSTREAM_HTTP_STATUS, Retry.YES),
+    "429": (answering(b"", "429 Too Many Requests"), R.UPSTREAM_HTTP_STATUS, Retry.THROTTLE),
     "302": (answering(b"", "302 Found\r\nLocation: http://127.0.0.1:1/"), R.UPSTREAM_HTTP_STATUS, Retry.YES),
     "truncated JSON": (answering(EXAMPLES[2][:200]), R.UPSTREAM_MALFORMED, Retry.ONCE),
     "empty body": (answering(b""), R.UPSTREAM_MALFORMED, Retry.ONCE),

@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 import pytest
 from facequality.emulator.scenario import Scenario
+from facequality.rpc.server import MAX_RECEIVE_BYTES
 from facequality.testing import detectface_emulator
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
@@ -62,6 +63,19 @@ async def test_a_check_is_one_log_line_without_the_photo() -> None:
         assert "grpc-python" in str(line["user_agent"])
         assert failed["error_reason"] == "URL_FORBIDDEN"
         assert "secret" not in "".join(gate.raw)
+
+
+async def test_a_message_that_grpc_refuses_is_told_from_one_that_came() -> None:
+    """Its own RESOURCE_EXHAUSTED reaches the caller; to the gate it only cancels the call."""
+    async with serving() as gate:
+        started = await gate.event("server.started")
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{started['grpc_port']}") as channel:
+            stub = pb_grpc.FaceQualityServiceStub(channel)
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=b"\x00" * MAX_RECEIVE_BYTES))
+            line = await gate.event("rpc.handled")
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert (line["code"], line["message"]) == ("CANCELLED", "none came: the caller left, or it is too large for gRPC")
 
 
 async def test_the_vendors_request_id_is_in_every_line() -> None:

@@ -141,6 +141,19 @@ def test_what_is_out_of_range_is_named(message: pb.CheckFaceQualityRequest | pb.
     assert (caught.value.reason, [each.field for each in caught.value.violations]) == (reason, [field])
 
 
+def test_every_field_that_is_wrong_is_named_at_once() -> None:
+    """The photo first; its reason is the error's."""
+    options = pb.DetectOptions(max_face_num=0, min_face_size=1, face_model_version="x")
+    with pytest.raises(InvalidRequest) as caught:
+        to_request(CheckMessage(pb.CheckFaceQualityRequest(uri="", options=options)))
+    fields = ["uri", "options.max_face_num", "options.min_face_size", "options.face_model_version"]
+    assert (caught.value.reason, [each.field for each in caught.value.violations]) == ("URL_INVALID", fields)
+    assert caught.value.message == (
+        "uri: is empty; options.max_face_num: 0 is not in 1..120; options.min_face_size: 1 is not 20 or 34; "
+        "options.face_model_version: 'x' is not '2.0' or '3.0'"
+    )
+
+
 @given(policies())
 def test_a_policy_comes_across(policy: Policy) -> None:
     """Its bounds one by one, what blocks, what the detector cannot give, and where it comes from."""

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from facequality import deadline
+from facequality import deadline, logs
 from facequality.admission import Admission
 from facequality.errors import ErrorReason, InvalidRequest
 from facequality.rpc.handlers import Context, Continuation, Handler, Method, behaviour_of
@@ -105,6 +105,7 @@ async def read_only(context: Context) -> bytes:
     message: Any = await context.read()
     if message is grpc.aio.EOF:
         # Also what is read of a call that was cancelled, or whose message is too large: gRPC cancels this task a moment later.
+        logs.note(message="none came: the caller left, or it is too large for gRPC")
         await asyncio.sleep(CANCELLATION_SECONDS)
         raise InvalidRequest(ErrorReason.MESSAGE_MALFORMED, "the call has no message")
     return message  # type: ignore[no-any-return] # without a deserializer it is bytes

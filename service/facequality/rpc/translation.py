@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -32,38 +33,45 @@ def to_request(message: CheckMessage) -> CheckRequest:
     """Translate a request.
 
     Raises:
-        InvalidRequest: there is no photo, or an option is out of its range.
+        InvalidRequest: there is no photo, or an option is out of its range; every such field is named.
     """
-    return CheckRequest(_photo(message), message.fields.policy, _options(message.fields.options))
-
-
-def _photo(message: CheckMessage) -> model.Photo:
     fields = message.fields
     image = fields.image if fields.HasField("image") else message.image
-    if image is not None:
-        if not image:
-            raise InvalidRequest.field(ErrorReason.IMAGE_EMPTY, "image", "has no bytes")
-        return model.PhotoBytes(image)
-    if not fields.HasField("uri"):
-        raise InvalidRequest.field(ErrorReason.PARAMETER_MISSING, "photo", "give the photo as image (bytes) or uri")
-    if not fields.uri:
-        raise InvalidRequest.field(ErrorReason.URL_INVALID, "uri", "is empty")
-    return model.PhotoUri(fields.uri)
+    options = _options(fields.options)
+    mistakes = list(_mistakes(image, fields, options))
+    if mistakes:
+        raise InvalidRequest.all(mistakes)
+    return CheckRequest(model.PhotoUri(fields.uri) if image is None else model.PhotoBytes(image), fields.policy, options)
 
 
 def _options(message: face_quality_service_pb2.DetectOptions) -> model.DetectOptions:
-    faces = message.max_face_num if message.HasField("max_face_num") else _DEFAULTS.max_face_num
-    if not 1 <= faces <= MAX_FACE_NUM:
-        what = f"{faces} is not in 1..{MAX_FACE_NUM}"
-        raise InvalidRequest.field(ErrorReason.FACE_NUM_LIMIT, "options.max_face_num", what)
-    size = message.min_face_size if message.HasField("min_face_size") else _DEFAULTS.min_face_size
-    if size not in MIN_FACE_SIZES:
-        raise InvalidRequest.field(ErrorReason.PARAMETER_INVALID, "options.min_face_size", f"{size} is not 20 or 34")
-    version = message.face_model_version or _DEFAULTS.face_model_version
+    return model.DetectOptions(
+        message.max_face_num if message.HasField("max_face_num") else _DEFAULTS.max_face_num,
+        message.min_face_size if message.HasField("min_face_size") else _DEFAULTS.min_face_size,
+        message.face_model_version or _DEFAULTS.face_model_version,
+        message.need_rotate_detection,
+        message.need_face_attributes,
+    )
+
+
+def _mistakes(
+    image: bytes | memoryview | None, fields: face_quality_service_pb2.CheckFaceQualityRequest, options: model.DetectOptions
+) -> Iterator[InvalidRequest]:
+    wrong = InvalidRequest.field
+    if image is not None:
+        if not image:
+            yield wrong(ErrorReason.IMAGE_EMPTY, "image", "has no bytes")
+    elif not fields.HasField("uri"):
+        yield wrong(ErrorReason.PARAMETER_MISSING, "photo", "give the photo as image (bytes) or uri")
+    elif not fields.uri:
+        yield wrong(ErrorReason.URL_INVALID, "uri", "is empty")
+    if not 1 <= options.max_face_num <= MAX_FACE_NUM:
+        yield wrong(ErrorReason.FACE_NUM_LIMIT, "options.max_face_num", f"{options.max_face_num} is not in 1..{MAX_FACE_NUM}")
+    if options.min_face_size not in MIN_FACE_SIZES:
+        yield wrong(ErrorReason.PARAMETER_INVALID, "options.min_face_size", f"{options.min_face_size} is not 20 or 34")
+    version = options.face_model_version
     if version is not None and version not in FACE_MODEL_VERSIONS:
-        what = f"{version[:32]!r} is not '2.0' or '3.0'"
-        raise InvalidRequest.field(ErrorReason.PARAMETER_INVALID, "options.face_model_version", what)
-    return model.DetectOptions(faces, size, version, message.need_rotate_detection, message.need_face_attributes)
+        yield wrong(ErrorReason.PARAMETER_INVALID, "options.face_model_version", f"{version[:32]!r} is not '2.0' or '3.0'")
 
 
 def to_response(result: CheckResult, language: str = ENGLISH) -> face_quality_service_pb2.CheckFaceQualityResponse:

@@ -65,7 +65,8 @@ class FaceQualityServiceServicer:
     def CheckFaceQuality(self, request, context):
         """Judges one photo under one policy.
 
-        The gate's own deadline (10 s unless configured otherwise) bounds the caller's; messages over 8 MiB are refused by gRPC itself.
+        The gate's own deadline (10 s unless configured otherwise) bounds the caller's. Messages over 8 MiB are refused by gRPC itself,
+        RESOURCE_EXHAUSTED without ErrorInfo: whoever takes photos from people looks at their size first.
         Metadata that it reads, one entry of each (of several the last counts): accept-language, "en" or "zh-Hans", for the guidance;
         x-request-id, 1 to 128 letters, digits and ._:/+=@- (another is replaced, and the id that was used comes back in the trailing
         metadata); traceparent. With a paid detector every attempt may be billed: be sparing with retries, and do not hedge.
@@ -75,7 +76,8 @@ class FaceQualityServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetPolicy(self, request, context):
-        """Shows one policy as a check would apply it now.
+        """Shows one policy as a check would apply it now, but for what is the same in all: the limits of photos (see image), and the
+        numbers that are fixed by a rule on faces (see FaceRule).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

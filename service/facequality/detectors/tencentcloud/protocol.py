@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -135,7 +136,9 @@ def _ids(body: bytes) -> dict[str, str]:
 
 def _bad_status(status: int, ids: dict[str, str]) -> UpstreamFault:
     text, metadata = f"DetectFace answered with HTTP status {status}", {"http_status": str(status), **ids}
-    return UpstreamFault(ErrorReason.UPSTREAM_HTTP_STATUS, text, metadata=metadata, retry=Retry.YES)
+    # The vendor itself throttles with status 200; what stands before it may use HTTP's own, and is not asked again at once.
+    retry = Retry.THROTTLE if status == HTTPStatus.TOO_MANY_REQUESTS else Retry.YES
+    return UpstreamFault(ErrorReason.UPSTREAM_HTTP_STATUS, text, metadata=metadata, retry=retry)
 
 
 def unread(what: str, status: int) -> UpstreamFault:
