@@ -83,8 +83,8 @@ class Metrics:
         self.in_flight = gauge("facequality_in_flight_calls", "RPCs in progress, health checks aside.")
         self.in_flight_bytes = gauge("facequality_in_flight_bytes", "Bytes of messages held, or set aside for.")
         self.queued = gauge("facequality_queued_calls", "RPCs that wait for a place.")
-        self.shed = counter("facequality_shed_calls_total", "RPCs refused because the gate was busy.", ("cause",))
-        for cause in ("queue_full", "queue_time", "connections"):
+        self.shed = counter("facequality_shed_calls_total", "Calls that the gate itself refused to begin.", ("cause",))
+        for cause in ("queue_full", "queue_time", "connections", "quota"):
             self.shed.labels(cause)
         self.checks = counter("facequality_checks_total", "Photos judged.", ("policy", "verdict"))
         self.rejections = counter("facequality_rejections_total", "Reasons of rejections.", ("policy", "reason"))
@@ -100,6 +100,12 @@ class Metrics:
             "facequality_detector_requests_total", "Detector calls by class of outcome.", ("detector", "outcome")
         )
         self.detector_seconds = histogram("facequality_detector_seconds", "Seconds a detector call took.", ("detector",), SECONDS)
+        self.attempt_seconds = histogram(
+            "facequality_detector_attempt_seconds",
+            "Seconds from when a paid detector was called to its answer: no wait for a turn in it, no retry.",
+            ("detector",),
+            SECONDS,
+        )
         self.paid = counter("facequality_paid_calls_total", "Detector calls that the vendor bills.", ("detector",))
         self.retries = counter(
             "facequality_detector_retries_total", "Detector calls made again, by class of outcome.", ("detector", "outcome")
@@ -166,6 +172,8 @@ class Metrics:
         self.build_info.labels(__version__, detector.name).set(1)
         self.detector_seconds.labels(detector.name)
         self.paid.labels(detector.name)
+        if detector.paid:
+            self.attempt_seconds.labels(detector.name)
         for outcome in Outcome:
             self.detector_calls.labels(detector.name, outcome.value)
             self.retries.labels(detector.name, outcome.value)
@@ -185,7 +193,7 @@ class Metrics:
         self.registry.register(_Counted("facequality_log_lines_lost", "Log lines that could not be written.", lines_lost))
 
     def observe_shed(self, cause: str) -> None:
-        """An RPC was refused because the gate was busy."""
+        """A call was refused: the gate was busy, or its share of the vendor's quota used up."""
         self.shed.labels(cause).inc()
 
     def observe_saved_call(self, cause: Saved) -> None:
@@ -233,6 +241,10 @@ class Metrics:
         """A detector call ended."""
         self._child(self.detector_calls, call.detector.name, call.outcome.value).inc()
         self._child(self.detector_seconds, call.detector.name).observe(call.seconds)
+
+    def observe_attempt(self, call: DetectorCall) -> None:
+        """A paid detector answered, or failed to."""
+        self._child(self.attempt_seconds, call.detector.name).observe(call.seconds)
 
     def observe_retry(self, detector: DetectorInfo, error: GateError) -> None:
         """A detector call is made again."""

@@ -5,14 +5,18 @@ from __future__ import annotations
 import functools
 import importlib.util
 import ssl
+from collections.abc import Callable
 from datetime import UTC, datetime
 
+import structlog
 from cachetools import TTLCache
 
 from facequality.admission import Admission, AdmissionLimits
+from facequality.breaker import State
 from facequality.deadline import fair_seconds
 from facequality.detector import Detector
 from facequality.detectors.download import DownloadingDetector
+from facequality.detectors.observed import ObservedDetector
 from facequality.detectors.rate import ConcurrencyLimitedDetector, RateLimitedDetector
 from facequality.detectors.resilience import BreakingDetector, RetryingDetector
 from facequality.detectors.sharing import Answer, Fingerprint, Key, SharingDetector
@@ -29,6 +33,8 @@ from facequality.policy_file import load
 from facequality.policy_mistakes import PolicyFileError
 from facequality.rpc.server import MAX_RECEIVE_BYTES
 from facequality.settings import DetectorName, Settings
+
+log = structlog.get_logger()
 
 MIB = 1024 * 1024
 
@@ -121,12 +127,20 @@ def _cloud(settings: Settings, metrics: Metrics) -> Detector:
         metrics.observe_paid_call(info)
         note_paid_call()
 
+    def on_state(state: State) -> None:
+        metrics.observe_breaker(info, state)
+        (log.warning if state is State.OPEN else log.info)("detector.breaker", detector=info.name, state=state.value)
+
+    def on_refused(cause: str) -> Callable[[], None]:
+        return functools.partial(metrics.observe_shed, cause)
+
     client = TencentCloudDetector(credentials, options, HttpClient(http), on_paid_call=on_paid_call)
-    within_quota = RateLimitedDetector(client, settings.tencentcloud_qps) if settings.tencentcloud_qps else client
+    within_quota: Detector = ObservedDetector(client, metrics.observe_attempt)
+    if settings.tencentcloud_qps:
+        within_quota = RateLimitedDetector(within_quota, settings.tencentcloud_qps, on_refused=on_refused("quota"))
     metrics.serve_quota(settings.tencentcloud_qps)
-    on_refused = functools.partial(metrics.observe_shed, "connections")
-    limited = ConcurrencyLimitedDetector(within_quota, settings.tencentcloud_connections, on_refused=on_refused)
-    on_state = functools.partial(metrics.observe_breaker, info)
+    connections = settings.tencentcloud_connections
+    limited = ConcurrencyLimitedDetector(within_quota, connections, on_refused=on_refused("connections"))
     breaking = BreakingDetector(limited, fair_seconds=fair_seconds(settings.deadline_seconds), on_state=on_state)
     retrying = RetryingDetector(breaking, on_retry=functools.partial(metrics.observe_retry, info))
     return _sharing(retrying, settings, metrics, client.fingerprint)

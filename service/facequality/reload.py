@@ -74,6 +74,9 @@ class PolicyStore:
         self._served = fresh
         self._on_reload(fresh)
         after = {name: policy.revision for name, policy in fresh.policies.items()}
+        if gone := sorted(before.keys() - after.keys()):
+            # Whoever names one of them is refused from now on.
+            log.warning("policy.removed", path=str(path), policies=gone)
         log.info("policy.reloaded", path=str(path), default=fresh.default, revisions=after, before=before)
 
 

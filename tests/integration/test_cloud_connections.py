@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import structlog
 from facequality.breaker import Breaker, BreakerRules, State
 from facequality.detectors import resilience
 from facequality.detectors.resilience import BreakingDetector, RetryingDetector
@@ -200,9 +201,15 @@ def test_a_rotated_key_file_is_read_again(tmp_path: Path) -> None:
     source = FileCredentials(secret_id, secret_key, token)
     assert source() == Credential("id-1", "key-1", "token-1")
     assert source() is source()
-    secret_key.write_text("key-2")
-    os.utime(secret_key, ns=(1, 1))
-    assert source() == Credential("id-1", "key-2", "token-1")
+    with structlog.testing.capture_logs() as lines:
+        secret_key.write_text(" key-1")
+        assert source() == Credential("id-1", "key-1", "token-1")
+        assert not lines, "it is the same key"
+        secret_key.write_text("key-2")
+        os.utime(secret_key, ns=(1, 1))
+        assert source() == Credential("id-1", "key-2", "token-1")
+    assert [line["event"] for line in lines] == ["credentials.changed"]
+    assert "key-2" not in str(lines)
     copied = tmp_path / "copied"
     copied.write_text("key-3")
     os.utime(copied, ns=(1, 1))

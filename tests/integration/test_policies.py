@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 import pytest
+import structlog
 from facequality.parts import StartError
 from facequality.policy import PolicySet, built_in
 from facequality.policy_file import load
@@ -257,6 +258,19 @@ async def test_a_file_replaces_the_presets(tmp_path: Path) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PHOTO, policy="loose"))
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_policy_that_goes_is_warned_of(tmp_path: Path) -> None:
+    """The new set is good, but whoever names the one that is gone is refused from then on."""
+    path = tmp_path / "policies.yaml"
+    write(path, "{default: gate, policies: {gate: {extends: enroll}, door: {extends: loose}}}")
+    async with gate(path) as served:
+        before = revision(served)
+        with structlog.testing.capture_logs() as lines:
+            write(path, LOOSE)
+            await until(lambda: revision(served) != before)
+        warned = [line["policies"] for line in lines if line["event"] == "policy.removed"]
+        assert warned == [["door"]]
 
 
 async def test_a_shadow_is_judged_on_the_same_detection_and_counted(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
+import structlog
 from facequality.client import channel_options
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
@@ -111,6 +112,26 @@ async def test_waiting_for_a_connection_is_no_fault_of_the_vendors() -> None:
         assert registry.get_sample_value("facequality_breaker_state", closed) == 1
 
 
+async def test_a_turn_that_is_waited_for_is_not_the_vendors_time() -> None:
+    """A quota of two a second: the detector takes its time, the vendor does not; and one call's turn does not come."""
+    async with behind({}, tencentcloud_qps=2) as (endpoint, served):
+
+        async def check(number: int) -> Any:
+            request = pb.CheckFaceQualityRequest(image=PHOTO + b"%d" % number, policy="loose")
+            return await served.stub.CheckFaceQuality(request)
+
+        answers = await asyncio.gather(*(check(number) for number in range(6)), return_exceptions=True)
+        refused = [answer for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
+        assert {error.code() for error in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        sample = served.app.metrics.registry.get_sample_value
+        cloud = {"detector": "tencentcloud"}
+        assert sample("facequality_shed_calls_total", {"cause": "quota"}) == len(refused) > 0
+        assert sample("facequality_detector_seconds_count", cloud) == 6
+        assert sample("facequality_detector_attempt_seconds_count", cloud) == endpoint.calls == 6 - len(refused)
+        whole, attempts = (sample(f"facequality_detector_{name}_sum", cloud) or 0 for name in ("seconds", "attempt_seconds"))
+        assert whole > attempts + 1
+
+
 @pytest.mark.parametrize(
     ("asked", "code", "outcome"), [("2.0", "INVALID_ARGUMENT", "caller"), ("", "FAILED_PRECONDITION", "configuration")]
 )
@@ -177,8 +198,11 @@ async def test_the_breaker_opens_answers_at_once_and_closes_again(monkeypatch: p
             return served.app.metrics.registry.get_sample_value("facequality_breaker_state", labels) or 0
 
         assert (state("closed"), state("open")) == (1, 0)
-        while state("open") == 0:
-            await failure(served.stub.CheckFaceQuality(REQUEST))
+        with structlog.testing.capture_logs() as lines:
+            while state("open") == 0:
+                await failure(served.stub.CheckFaceQuality(REQUEST))
+        opened = [line for line in lines if line["event"] == "detector.breaker"]
+        assert [(line["state"], line["log_level"]) for line in opened] == [("open", "warning")]
         before = endpoint.calls
         error = await failure(served.stub.CheckFaceQuality(REQUEST))
         assert error.code() is grpc.StatusCode.UNAVAILABLE

@@ -20,7 +20,8 @@ from tests.detectors import FakeDetector, RecordingDetector
 async def test_calls_are_spread_and_what_waits_too_long_is_refused() -> None:
     """A few at once, the others in turn; all are answered or refused."""
     detector = RecordingDetector(EXAMPLE_2)
-    limited = RateLimitedDetector(detector, 50, wait_seconds=0.5)
+    told = []
+    limited = RateLimitedDetector(detector, 50, wait_seconds=0.5, on_refused=lambda: told.append(1))
     started = asyncio.get_running_loop().time()
     results = await asyncio.gather(
         *(limited.detect(PhotoBytes(b"x"), DetectOptions()) for _ in range(60)), return_exceptions=True
@@ -31,6 +32,7 @@ async def test_calls_are_spread_and_what_waits_too_long_is_refused() -> None:
     # A burst of 2.5, and 47.5 a second: 26 in half a second, fewer on a machine that stalls meanwhile.
     assert 10 <= len(detector.calls) <= 2.5 + 47.5 * seconds
     assert len(detector.calls) + len(refused) == 60
+    assert len(told) == len(refused)
 
 
 async def test_a_share_below_one_call_a_second_still_lets_one_through() -> None:

@@ -23,9 +23,20 @@ LONGEST_WAIT = 1.0
 class RateLimitedDetector(DetectorDecorator):
     """A token bucket: calls wait a little for their turn, and are refused when it does not come."""
 
-    def __init__(self, inner: Detector, calls_per_second: float, *, wait_seconds: float = LONGEST_WAIT) -> None:
-        """``calls_per_second``: this process's share of the quota."""
+    def __init__(
+        self,
+        inner: Detector,
+        calls_per_second: float,
+        *,
+        wait_seconds: float = LONGEST_WAIT,
+        on_refused: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``calls_per_second``: this process's share of the quota.
+
+        ``on_refused`` is told of each call whose turn did not come.
+        """
         super().__init__(inner)
+        self._on_refused = on_refused
         burst = max(1.0, BURST * calls_per_second)
         refill = calls_per_second - burst if burst > 1 else calls_per_second
         self._limiter = AsyncLimiter(burst, burst / refill)
@@ -40,6 +51,7 @@ class RateLimitedDetector(DetectorDecorator):
         try:
             await _in_turn(self._limiter.acquire, self._wait_seconds)
         except TimeoutError as error:
+            self._on_refused()
             text = "the configured share of the vendor's quota of calls per second is used up"
             raise LimitReached(ErrorReason.UPSTREAM_RATE_LIMIT, text, wait_seconds=self._wait_seconds) from error
         return await self._inner.detect(photo, options)

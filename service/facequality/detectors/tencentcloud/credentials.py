@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
+
 from facequality.detectors.tencentcloud.signature import Credential
 from facequality.errors import ErrorReason, OperatorFault
+
+log = structlog.get_logger()
 
 MOST_CHARACTERS = 64 * 1024
 """Read of a file; a token takes a few thousand."""
@@ -33,8 +37,10 @@ class FileCredentials:
         try:
             stamp = tuple(_stamp(path) for path in self._paths)
             if self._credential is None or stamp != self._stamp:
-                values = [_read(path) for path in self._paths]
-                self._credential, self._stamp = usable(*values), stamp
+                credential = usable(*(_read(path) for path in self._paths))
+                if self._credential not in (None, credential):
+                    log.info("credentials.changed", files=[str(path) for path in self._paths])
+                self._credential, self._stamp = credential, stamp
         except (OSError, UnicodeDecodeError) as error:
             text = "a file of TENCENTCLOUD_SECRET_ID_FILE, _KEY_FILE or TENCENTCLOUD_TOKEN_FILE cannot be read"
             raise OperatorFault(ErrorReason.UPSTREAM_CREDENTIALS, text) from error
