@@ -18,6 +18,7 @@ class RecordingDetector:
     def __init__(self, answer: Detection | PhotoRefused | Exception) -> None:
         self.answer = answer
         self.calls: list[tuple[Photo, DetectOptions]] = []
+        self.is_closed = False
 
     async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
         self.calls.append((photo, options))
@@ -26,7 +27,7 @@ class RecordingDetector:
         return self.answer
 
     async def aclose(self) -> None:
-        pass
+        self.is_closed = True
 
 
 class FakeDetector:

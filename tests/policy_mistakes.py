@@ -127,6 +127,9 @@ MISTAKES = {
     "shadow_unknown": [
         "2: policies.kiosk.shadow: there is no policy 'strict' in the files; to try a built-in, extend it",
     ],
+    "side_a_boolean": [
+        "4: policies.kiosk.bounds.sharpness.min: must be a number from 0 to 100, not 'True'",
+    ],
     "side_a_sexagesimal": [
         "4: policies.kiosk.bounds.sharpness.min: must be a number from 0 to 100, not '1:30'",
     ],

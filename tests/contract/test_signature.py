@@ -76,13 +76,15 @@ def test_the_official_sdk_gives_the_same_signature(body: bytes, host: str, times
     [(0, "1970-01-01"), (1699999999, "2023-11-14"), (1700006399, "2023-11-14"), (1700006400, "2023-11-15")],
 )
 def test_the_date_is_utc(timestamp: int, date: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also on a machine in Beijing."""
+    """Also on a machine in Beijing, or in New York, where midnight in UTC is the day before."""
     import time
 
-    monkeypatch.setenv("TZ", "Asia/Shanghai")
-    time.tzset()
     try:
-        assert utc_date(timestamp) == date
+        for zone in ("Asia/Shanghai", "America/New_York"):
+            monkeypatch.setenv("TZ", zone)
+            time.tzset()
+            signature._date_of_day.cache_clear()
+            assert utc_date(timestamp) == date
     finally:
         monkeypatch.undo()
         time.tzset()

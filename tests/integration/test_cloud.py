@@ -127,6 +127,15 @@ async def test_the_largest_photo_goes_through_and_one_byte_more_does_not(endpoin
         assert served.paid == len(endpoint.received) == 1
 
 
+async def test_attributes_that_nobody_asked_for_are_not_there(endpoint: Upstream) -> None:
+    """The vendor fills them with zeros, which would be read as answers."""
+    async with cloud(endpoint) as detector:
+        for asked in (False, True):
+            answer = await detector.detect(PhotoBytes(PORTRAIT), DetectOptions(need_face_attributes=asked))
+            assert isinstance(answer, Detection)
+            assert (answer.faces[0].attributes is not None) is asked
+
+
 async def test_vendor_errors_arrive_with_code_and_request_id(endpoint: Upstream) -> None:
     """As a verdict or as an error; the RequestId is in both, the vendor's text in neither."""
     async with gate(endpoint.url) as served:
@@ -190,6 +199,7 @@ FAULTS: dict[str, tuple[Callable[[Received, asyncio.StreamWriter], Awaitable[Non
     "not HTTP": (not_http, R.UPSTREAM_MALFORMED, Retry.ONCE),
     "500 with HTML": (answering(b"<html>oops</html>", "500 Oops", "text/html"), R.UPSTREAM_HTTP_STATUS, Retry.YES),
     "429": (answering(b"", "429 Too Many Requests"), R.UPSTREAM_HTTP_STATUS, Retry.THROTTLE),
+    "502 with 2 MB": (answering(b"x" * 2_000_000, "502 Bad Gateway"), R.UPSTREAM_HTTP_STATUS, Retry.YES),
     "302": (answering(b"", "302 Found\r\nLocation: http://127.0.0.1:1/"), R.UPSTREAM_HTTP_STATUS, Retry.YES),
     "truncated JSON": (answering(EXAMPLES[2][:200]), R.UPSTREAM_MALFORMED, Retry.ONCE),
     "empty body": (answering(b""), R.UPSTREAM_MALFORMED, Retry.ONCE),

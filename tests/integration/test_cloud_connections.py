@@ -13,8 +13,8 @@ from facequality.detectors.resilience import BreakingDetector, RetryingDetector
 from facequality.detectors.tencentcloud.client import CloudOptions, TencentCloudDetector
 from facequality.detectors.tencentcloud.credentials import FileCredentials, usable
 from facequality.detectors.tencentcloud.signature import Credential
-from facequality.detectors.transport import HttpOptions
-from facequality.errors import GateError, OperatorFault, UpstreamSilent
+from facequality.detectors.transport import HttpClient, HttpOptions
+from facequality.errors import GateError, OperatorFault, UpstreamFault, UpstreamSilent
 from facequality.model import Detection, DetectOptions, PhotoBytes, PhotoRefused, PhotoUri
 
 from tests.cloud import KEY, PORTRAIT, R, answering_after, close_after_the_request, cloud, large_jpeg
@@ -250,6 +250,25 @@ async def test_a_silent_vendor_is_told_from_one_that_fails(endpoint: Upstream, h
             await BreakingDetector(detector, breaker).detect(photo, DetectOptions())
         assert breaker.state is state
     await detector.aclose()
+
+
+async def test_a_vendor_that_is_not_reached_in_time_is_its_own_fault() -> None:
+    """Nothing left, so no photo's host can be to blame: a proxy took the connection and says nothing."""
+
+    async def silent(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(30)
+
+    proxy = await asyncio.start_server(silent, "127.0.0.1", 0)
+    options = HttpOptions(proxy=f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
+    cloud = CloudOptions(endpoint="https://vendor.example", attempt_seconds=0.3)
+    detector = TencentCloudDetector(lambda: KEY, cloud, HttpClient(options))
+    breaker = Breaker(BreakerRules(faults_in_a_row=1))
+    with pytest.raises(UpstreamFault, match="was not reached within") as caught:
+        await BreakingDetector(detector, breaker).detect(PhotoUri("https://example.com/a.jpg"), DetectOptions())
+    assert not isinstance(caught.value, UpstreamSilent)
+    assert breaker.state is State.OPEN
+    await detector.aclose()
+    proxy.close()
 
 
 def test_white_space_around_a_key_is_not_its_own() -> None:

@@ -73,6 +73,7 @@ async def test_a_photo_is_downloaded_and_passed_on(host: Upstream) -> None:
     assert [photo for photo, _ in inner.calls] == [PhotoBytes(PHOTO), PhotoBytes(b"x")]
     assert host.received[0].line == "GET /a.jpg HTTP/1.1"
     await detector.aclose()
+    assert inner.is_closed
 
 
 @pytest.mark.parametrize("path", ["/a%2Fb.jpg?sign=a%2Fb%3Bc%7Ed&e=%2B+%20=", "/a.jpg?q=%zz&&x", "/%E4.jpg"])
@@ -104,10 +105,10 @@ async def test_redirects_are_followed_and_each_is_checked(host: Upstream) -> Non
     """To a public name yes; to a private literal, a private name or another scheme no."""
     inner = RecordingDetector(EXAMPLE_2)
 
-    def redirecting(to: str) -> None:
+    def redirecting(to: str, status: int = 302) -> None:
         async def exchange(request: Received, writer: asyncio.StreamWriter) -> None:
             if "start" in request.line:
-                await answer(writer, b"", f"302 Found\r\nLocation: {to}")
+                await answer(writer, b"", f"{status} Elsewhere\r\nLocation: {to}")
             else:
                 await answer(writer, PHOTO)
 
@@ -115,8 +116,9 @@ async def test_redirects_are_followed_and_each_is_checked(host: Upstream) -> Non
 
     port = host.url.rsplit(":", 1)[1]
     detector = downloading(inner)
-    for to in ("/photo.jpg", f"http://cdn.example.com:{port}/photo.jpg"):
-        redirecting(to)
+    there = f"http://cdn.example.com:{port}/photo.jpg"
+    for status, to in ((301, there), (302, "/photo.jpg"), (303, there), (307, there), (308, there)):
+        redirecting(to, status)
         assert isinstance(await detector.detect(uri(host, path="/start"), DetectOptions()), Detection)
     await detector.aclose()
     for to, reason in (

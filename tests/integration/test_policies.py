@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import errno
 import functools
 import itertools
@@ -22,6 +23,7 @@ from facequality.reload import PolicyStore
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import verdict_pb2
 
+from tests.detections import EXAMPLE_2
 from tests.policy_files import BROKEN, LOOSE, PHOTO, STRICT, gate, write
 from tests.running import Fake, until
 
@@ -203,7 +205,9 @@ async def test_no_mistake_of_ours_ends_the_watch(tmp_path: Path, monkeypatch: py
             before = revision(served)
             write(path, text)
             await until(lambda before=before: revision(served) != before)
-        await until(lambda: served.sample("facequality_policy_reloads_total", result="success") is not None)
+        # Nobody was told of the first two; of the third all were.
+        labels = {"policy": "gate", "revision": revision(served), "is_default": "true"}
+        await until(lambda: served.app.metrics.registry.get_sample_value("facequality_policy_info", labels) == 1)
 
 
 async def test_no_content_ends_the_watch(tmp_path: Path) -> None:
@@ -234,11 +238,27 @@ async def test_a_broken_file_changes_nothing_and_is_shown_until_it_is_mended(tmp
         assert shown.policy.revision == revision(served)
         assert (await served.stub.ListPolicies(pb.ListPoliciesRequest())).HasField("last_failed_reload")
         assert served.sample("facequality_policy_reloads_total", result="failure") == 1
+        assert served.sample("facequality_policy_last_reload_successful") == 0
+        strict = {"policy": "gate", "revision": revision(served), "is_default": "true"}
         write(path, LOOSE)
         await until(lambda: served.app.store.last_failure is None)
+        assert served.sample("facequality_policy_last_reload_successful") == 1
+        assert served.app.metrics.registry.get_sample_value("facequality_policy_info", strict) is None, "it is no longer served"
         assert not (await served.stub.GetPolicy(pb.GetPolicyRequest())).HasField("last_failed_reload")
         labels = {"policy": "gate", "revision": revision(served), "is_default": "true"}
         assert served.sample("facequality_policy_info", **labels) == 1
+
+
+async def test_the_operators_default_outlives_a_reload(tmp_path: Path) -> None:
+    """The file has a default of its own."""
+    path = tmp_path / "policies.yaml"
+    write(path, "{default: a, policies: {a: {extends: loose}, b: {extends: loose}}}")
+    async with gate(path, default="b") as served:
+        assert served.app.store().default == "b"
+        before = served.app.store()
+        write(path, "{default: a, policies: {a: {extends: strict}, b: {extends: strict}}}")
+        await until(lambda: served.app.store() is not before)
+        assert served.app.store().default == "b"
 
 
 async def test_a_broken_file_at_the_start_ends_it(tmp_path: Path) -> None:
@@ -311,6 +331,10 @@ async def test_a_shadow_is_judged_on_the_same_detection_and_counted(tmp_path: Pa
         assert flips("tight", "lax", "rejected_to_accepted", "CHEEK_OCCLUDED") == 1
         # The check counts once, however many reasons turn it.
         turned = {"policy": "now", "shadow": "next", "direction": "accepted_to_rejected"}
+        assert served.sample("facequality_shadow_flips_total", **turned) == 1
+        # Both reject it: nothing turns.
+        served.detector.answer = dataclasses.replace(EXAMPLE_2, faces=())
+        await served.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PHOTO))
         assert served.sample("facequality_shadow_flips_total", **turned) == 1
 
 

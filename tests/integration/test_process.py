@@ -111,8 +111,13 @@ async def test_the_vendors_request_id_is_in_every_line() -> None:
                 with pytest.raises(grpc.aio.AioRpcError):
                     await stub.CheckFaceQuality(request)
                 failed = await gate.event("rpc.handled")
+                endpoint.exchange = answering(error("InvalidParameterValue.NoFaceInPhoto"))
+                await stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=photos.encode(photos.portrait(), "PNG")))
+                refused = await gate.event("rpc.handled")
             assert verdict["upstream_request_id"] == "bcde47b5-e6d8-446e-a538-bcecffbe306a"
             assert (failed["upstream_request_id"], failed["upstream_code"]) == ("req-1", "AuthFailure.SignatureFailure")
+            code = "InvalidParameterValue.NoFaceInPhoto"
+            assert (refused["verdict"], refused["upstream_request_id"], refused["upstream_code"]) == ("REJECTED", "req-1", code)
             # Was it the vendor, and how often did it cost? A failed call's line has it too.
             assert (verdict["paid_calls"], again.get("paid_calls"), unjudged["paid_calls"]) == (1, None, 3)
             assert (unjudged["policy"], unjudged["image_width"], unjudged["detector"]) == ("enroll", 512, "tencentcloud")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import re
 import subprocess
 import sys
 import urllib.request
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from prometheus_client import CollectorRegistry
 
 from tests import photos
 from tests.conftest import Served
+from tests.detections import EXAMPLE_1, EXAMPLE_2
 from tests.detectors import FakeDetector
 from tests.running import Fake, details, failure, gate, handled, running
 
@@ -51,6 +54,7 @@ async def test_checks_move_the_metrics(fake: Fake) -> None:
     assert fake.sample("facequality_rejections_total", policy="enroll", reason="IMAGE_UNDECODABLE") == 1
     assert fake.sample("facequality_saved_calls_total", cause="local_rejection") == 1
     assert fake.sample("facequality_detector_requests_total", detector="fake", outcome="ok") == 2
+    assert fake.sample("facequality_detector_seconds_count", detector="fake") == 2
     # loose: mouth 99 of 31 is far off; enroll: sharpness 73 of 80 is 7 off, score 63 of 70 too; loose face 196 px too.
     assert fake.sample("facequality_near_threshold_total", policy="enroll", measure="sharpness", status="FAIL") == 0
     assert fake.sample("facequality_quality_score_count", measure="sharpness") == 2
@@ -67,6 +71,17 @@ async def test_measures_are_observed_whether_or_not_they_are_bounded(fake: Fake)
     assert fake.sample("facequality_face_size_pixels_count") == 2
 
 
+async def test_a_face_that_was_not_assessed_is_no_measurement(fake: Fake) -> None:
+    """Nine zeros would draw every median down; nor is a number that cannot be one."""
+    assert EXAMPLE_2.faces[0].quality is not None
+    odd = dataclasses.replace(EXAMPLE_2.faces[0].quality, sharpness=101)
+    for answer in (EXAMPLE_1, dataclasses.replace(EXAMPLE_2, faces=(dataclasses.replace(EXAMPLE_2.faces[0], quality=odd),))):
+        fake.detector.answer = answer
+        await fake.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PORTRAIT, policy="loose"))
+    assert fake.sample("facequality_quality_score_count", measure="sharpness") == 0
+    assert fake.sample("facequality_quality_score_count", measure="brightness") == 1
+
+
 async def test_every_series_is_there_from_the_start(fake: Fake) -> None:
     """A rate over a series that appears late misses its first event."""
     for code in ("OK", "Canceled", "DeadlineExceeded", "ResourceExhausted", "Unavailable", "Internal"):
@@ -75,6 +90,9 @@ async def test_every_series_is_there_from_the_start(fake: Fake) -> None:
     for reason in verdict_pb2.Reason.keys()[1:]:
         name = reason.removeprefix("REASON_")
         assert fake.sample("facequality_rejections_total", policy="strict", reason=name) == 0
+    for cause in ("queue_full", "queue_time", "connections", "quota"):
+        assert fake.sample("facequality_shed_calls_total", cause=cause) == 0
+    assert fake.sample("facequality_detector_attempt_seconds_count", detector="fake") == 0
     assert fake.sample("facequality_policy_info", policy="enroll", revision="f163c93262d4", is_default="true") == 1
 
 
@@ -130,7 +148,7 @@ async def test_health_has_three_names(served: Served) -> None:
     with structlog.testing.capture_logs() as lines:
         error = await failure(stub.Check(health_pb2.HealthCheckRequest(service="other")))
     assert error.code() is grpc.StatusCode.NOT_FOUND
-    assert [line for line in lines if line["log_level"] == "error"] == []
+    assert [(line["event"], line["log_level"]) for line in lines] == [("rpc.handled", "debug")], "probes fill no log"
     watch = stub.Watch(health_pb2.HealthCheckRequest(service=""))
     assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
     watch.cancel()
@@ -242,11 +260,18 @@ async def test_messages_that_do_not_end_are_few_at_a_time(served: Served, monkey
         return b""
 
     monkeypatch.setattr(infrastructure, "read_only", slow)
-    channel: Any = served.channel
-    calls = [channel.unary_unary("/grpc.health.v1.Health/Check")(b"") for _ in range(40)]
-    codes = [(await failure(call)).code() for call in calls]
-    assert set(codes) == {grpc.StatusCode.DEADLINE_EXCEEDED}
-    assert most == infrastructure.MAX_READS_PER_CONNECTION
+    for connections, wanted in ((1, infrastructure.MAX_READS_PER_CONNECTION), (3, infrastructure.MAX_READS)):
+        most = 0
+        async with AsyncExitStack() as stack:
+            target = f"127.0.0.1:{served.grpc_port}"
+            channels: list[Any] = [
+                await stack.enter_async_context(grpc.aio.insecure_channel(target, options=(("x", number),)))
+                for number in range(connections)
+            ]
+            calls = [channel.unary_unary("/grpc.health.v1.Health/Check")(b"") for channel in channels for _ in range(20)]
+            codes = [(await failure(call)).code() for call in calls]
+        assert set(codes) == {grpc.StatusCode.DEADLINE_EXCEEDED}
+        assert most == wanted
 
 
 async def test_the_health_address_serves_health_alone() -> None:

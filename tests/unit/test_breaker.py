@@ -78,6 +78,22 @@ def test_calls_that_may_be_slow_for_reasons_of_their_own_leave_the_last_probe_to
     assert breaker.admit(10) is not None
 
 
+def test_probes_that_have_ended_or_were_those_of_the_last_time_hold_no_place() -> None:
+    """Or a gate that is only asked about URIs would run out of them."""
+    breaker = tripped()
+    for _ in range(2):
+        ticket = breaker.admit(10, leave_one=True)
+        assert ticket is not None
+        breaker.record(ticket, fault=False, now=10)
+    assert state(breaker) is State.CLOSED
+    breaker = tripped()
+    pending, faulty = breaker.admit(10), breaker.admit(10)
+    assert pending is not None
+    assert faulty is not None
+    breaker.record(faulty, fault=True, now=10)
+    assert [breaker.admit(20) is not None for _ in range(3)] == [True, True, False]
+
+
 def test_where_there_is_one_probe_anyone_may_be_it() -> None:
     """A gate that is only ever asked about URIs must close again, too."""
     breaker = tripped(BreakerRules(faults_in_a_row=3, probes=1))

@@ -191,6 +191,21 @@ def test_a_face_that_leaves_the_photo_fills_it_at_most() -> None:
     assert (finding.observed, finding.status) == (100, FindingStatus.PASS)
 
 
+def test_of_a_photo_without_a_size_no_share_is_known() -> None:
+    """It divides by nothing."""
+    policy = Policy("any", {Measure.FACE_AREA_PERCENT: Bound(minimum=5)}, FaceRule.LARGEST)
+    assert judge(policy, dataclasses.replace(EXAMPLE_2, image_width=0)).reasons == (R.MEASUREMENT_MISSING,)
+
+
+def test_a_single_face_dominates() -> None:
+    """The finding is there, and says by how much."""
+    findings = evaluate(Policy("any", {}, FaceRule.DOMINANT), faces((100, 100))).findings
+    assert [(finding.measure, finding.observed) for finding in findings] == [
+        (Measure.FACE_COUNT, 1),
+        (Measure.SECOND_FACE_AREA_PERCENT, 0),
+    ]
+
+
 @given(policies(), detections)
 def test_evaluation_is_total_and_deterministic(policy: Policy, detection: Detection) -> None:
     """Any policy, any detection: a verdict, the same one twice, rejected exactly if there is a reason."""

@@ -243,9 +243,12 @@ def test_exif_is_not_read_for_a_resolution(monkeypatch: pytest.MonkeyPatch) -> N
         assert made >= 475_000
 
 
-def test_few_compressed_pieces_are_inflated() -> None:
+@pytest.mark.parametrize(
+    ("kind", "head"), [(b"iCCP", b"x\x00\x00"), (b"zTXt", b"x\x00\x00"), (b"iTXt", b"x\x00\x01\x00\x00\x00")]
+)
+def test_few_compressed_pieces_are_inflated(kind: bytes, head: bytes) -> None:
     """Each costs as much as a hundred others."""
-    profile = png_chunk(b"iCCP", b"x\x00\x00" + zlib.compress(b"\x00" * 1_000_000))
+    profile = png_chunk(kind, head + zlib.compress(b"\x00" * 1_000_000))
     start, end = blank(64, 64)[:33], blank(64, 64)[33:]
     assert reasons(inspect(start + profile * image.MAX_INFLATED + end)) == ()
     assert reasons(inspect(start + profile * (image.MAX_INFLATED + 1) + end)) == (R.IMAGE_UNDECODABLE,)

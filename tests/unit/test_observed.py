@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 
 import pytest
-from facequality.detectors.observed import DetectorCall, ObservedDetector, Outcome
+from facequality.detectors.observed import DetectorCall, ObservedDetector, Outcome, outcome_of
 from facequality.errors import (
     DeadlineExceeded,
     ErrorReason,
@@ -54,6 +54,33 @@ async def test_every_ending_has_its_class(ending: Detection | PhotoRefused | Bas
     else:
         assert await detector.detect(PhotoBytes(b"x"), DetectOptions()) is ending
     assert seen == [DetectorCall(inner.info, outcome, 2.5)]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reasons"),
+    [
+        ("caller", ("MESSAGE_MALFORMED PARAMETER_MISSING PARAMETER_INVALID IMAGE_EMPTY URL_INVALID URL_FORBIDDEN FACE_NUM_LIMIT "
+                   "POLICY_NOT_FOUND IMAGE_DOWNLOAD_FAILED")),
+        ("credentials", "UPSTREAM_CREDENTIALS UPSTREAM_TOKEN"),
+        ("permission", "UPSTREAM_PERMISSION UPSTREAM_IP_DENIED"),
+        ("account", "UPSTREAM_ACCOUNT UPSTREAM_ACCOUNT_PROVISIONING"),
+        ("configuration", "UPSTREAM_CONFIG UPSTREAM_CLOCK_SKEW MODEL_VERSION_NOT_ALLOWED"),
+        ("throttled", "UPSTREAM_RATE_LIMIT"),
+        ("quota", "UPSTREAM_QUOTA"),
+        ("overloaded", "OVERLOADED"),
+        ("breaker_open", "UPSTREAM_BREAKER_OPEN"),
+        ("network", "UPSTREAM_NETWORK"),
+        ("upstream", ("UPSTREAM_TIMEOUT UPSTREAM_INTERNAL UPSTREAM_HTTP_STATUS UPSTREAM_RESPONSE_TOO_LARGE UPSTREAM_UNKNOWN "
+                     "UPSTREAM_UNEXPECTED")),
+        ("malformed", "UPSTREAM_MALFORMED"),
+        ("deadline", "DEADLINE"),
+        ("bug", "GATE_BUG"),
+    ],
+)  # fmt: skip
+def test_alerts_can_rely_on_the_class_of_each_reason(outcome: str, reasons: str) -> None:
+    """The runbook says what to do about each class."""
+    for reason in reasons.split():
+        assert outcome_of(OperatorFault(ErrorReason(reason), "x")) == outcome
 
 
 @pytest.mark.parametrize("answer", [EXAMPLE_2, REFUSED])

@@ -91,6 +91,8 @@ def test_public_uris_pass(uri: str) -> None:
         ("http://192.0.0.192/latest", "URL_FORBIDDEN"),
         ("http://239.255.255.250/a", "URL_FORBIDDEN"),
         ("https://example.com/\u00e4", "URL_INVALID"),
+        ("https://example.com/a b", "URL_INVALID"),
+        ("https://@example.com/a", "URL_FORBIDDEN"),
         ("http://photos.example.com:0/a", "URL_INVALID"),
     ],
 )

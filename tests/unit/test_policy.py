@@ -74,6 +74,12 @@ def test_a_bound_needs_a_side_and_its_sides_in_order() -> None:
         Bound(70, 30)
 
 
+def test_bounds_stand_in_the_order_of_the_table() -> None:
+    """However a file gives them: so do findings."""
+    enroll = PRESETS["enroll"].bounds
+    assert list(Policy("any", dict(reversed(list(enroll.items()))), FaceRule.LARGEST).bounds) == list(enroll)
+
+
 def test_an_advisory_measure_needs_a_bound() -> None:
     """Otherwise it is a slip of the pen."""
     with pytest.raises(ValueError, match="advisory without a bound: score"):

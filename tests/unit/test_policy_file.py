@@ -162,13 +162,45 @@ def test_a_file_that_is_not_there_is_not_left_out(tmp_path: Path) -> None:
         load(tmp_path, NOW)
 
 
+@pytest.mark.parametrize("broken", [None, "policies: {"])
+def test_what_a_file_that_cannot_be_read_may_hold_is_not_missed(tmp_path: Path, broken: str | None) -> None:
+    """A policy that is not there, or no default: they may stand in it. One mistake is all."""
+    (tmp_path / "a.yaml").write_text("policies: {one: {extends: base, shadow: next}, two: {extends: loose}}")
+    if broken is None:
+        (tmp_path / "b.yaml").symlink_to("nowhere.yaml")
+    else:
+        (tmp_path / "b.yaml").write_text(broken)
+    with pytest.raises(PolicyFileError) as caught:
+        load(tmp_path, NOW, "base")
+    assert [Path(mistake.file).name for mistake in caught.value.mistakes] == ["b.yaml"]
+
+
+def test_mistakes_stand_together_by_file(tmp_path: Path) -> None:
+    """Whoever mends them opens each file once."""
+    (tmp_path / "a.yaml").write_text("policies:\n  one: {extends: twoo}\n  two: {extends: loose, bound: {}}\n")
+    (tmp_path / "b.yaml").write_text("policies:\n  three: {extends: loose, x: 1}\ndefault: fourr\n")
+    with pytest.raises(PolicyFileError) as caught:
+        load(tmp_path, NOW)
+    files = [Path(mistake.file).name for mistake in caught.value.mistakes]
+    assert files == sorted(files)
+    assert files.count("a.yaml") == files.count("b.yaml") == 2
+
+
+def test_a_bound_may_leave_one_value(tmp_path: Path) -> None:
+    """Of one's own, and by one side of an inherited one."""
+    own = loaded(tmp_path, "policies: {a: {extends: enroll, bounds: {yaw: {min: 0, max: 0}}}}").get("")
+    assert own.bounds[Measure.YAW] == Bound(0, 0)
+    inherited = loaded(tmp_path, "policies: {a: {extends: enroll, bounds: {brightness: {min: 70}}}}").get("")
+    assert inherited.bounds[Measure.BRIGHTNESS] == Bound(70, 70)
+
+
 def test_ten_thousand_mistakes_are_a_hundred_lines(tmp_path: Path) -> None:
     """And how many more there are."""
     with pytest.raises(PolicyFileError) as caught:
         loaded(tmp_path, "policies:\n" + "".join(f"  p{n}: {{x: 1}}\n" for n in range(90)) * 5)
     lines = str(caught.value).splitlines()
     assert len(lines) == 101
-    assert lines[-1].startswith("and ")
+    assert lines[-1] == f"and {len(caught.value.mistakes) - 100} more"
 
 
 def test_one_policy_shown_loads_back_with_all_that_it_names(tmp_path: Path) -> None:

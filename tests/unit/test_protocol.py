@@ -221,6 +221,13 @@ def test_what_is_not_documented_is_malformed(body: bytes) -> None:
     assert caught.value.retry is Retry.ONCE
 
 
+def test_a_malformed_answer_keeps_its_request_id() -> None:
+    """The vendor's support asks for it first."""
+    with pytest.raises(UpstreamFault) as caught:
+        decode(200, EXAMPLES[2].replace(b'"Score": 63', b'"Score": true'), attributes_asked=True)
+    assert caught.value.metadata == {"upstream_request_id": "bcde47b5-e6d8-446e-a538-bcecffbe306a"}
+
+
 @pytest.mark.parametrize("status", [201, 301, 400, 403, 429, 500, 502, 503])
 def test_another_http_status_is_a_gateway_speaking(status: int) -> None:
     """Whatever its body says."""

@@ -44,6 +44,25 @@ async def test_a_share_below_one_call_a_second_still_lets_one_through() -> None:
         await limited.detect(PhotoBytes(b"x"), DetectOptions())
 
 
+async def test_a_turn_is_not_waited_for_longer_than_the_limit_however_long_the_call_has() -> None:
+    """Every call of a gate has a deadline."""
+    limited = RateLimitedDetector(RecordingDetector(EXAMPLE_2), 0.25, wait_seconds=0.05)
+    await call(limited, b"1", 60)
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(LimitReached):
+        await call(limited, b"2", 60)
+    assert asyncio.get_running_loop().time() - started < 3
+
+
+async def test_a_call_with_less_than_a_second_may_wait_too() -> None:
+    """A fifth of what it has."""
+    inner = FakeDetector()
+    inner.delay = 0.1
+    limited = ConcurrencyLimitedDetector(inner, 1)
+    answers = await asyncio.gather(call(limited, b"1", 0.9), call(limited, b"2", 0.9))
+    assert list(answers) == [EXAMPLE_2, EXAMPLE_2]
+
+
 def lines(detector: Detector) -> list[Detector]:
     """Both kinds of line, in which one call is before all others."""
     return [RateLimitedDetector(detector, 2, wait_seconds=60), ConcurrencyLimitedDetector(detector, 1)]
@@ -122,4 +141,5 @@ async def test_in_no_second_more_leave_than_the_quota(calls_per_second: int) -> 
         left.append(asyncio.get_running_loop().time())
 
     await asyncio.gather(*(call() for _ in range(2 * calls_per_second)), return_exceptions=True)
+    assert len(left) >= calls_per_second
     assert max(sum(start <= each < start + 0.99 for each in left) for start in left) <= calls_per_second

@@ -200,6 +200,22 @@ async def test_waits_are_drawn_up_to_a_bound_that_doubles() -> None:
     assert drawn[:2] == [(0.0, 0.1), (0.0, 0.2)]
 
 
+async def test_a_throttled_call_waits_its_second_and_a_drawn_time_more() -> None:
+    """Or all gates would come back at once."""
+    throttled = LimitReached(ErrorReason.UPSTREAM_RATE_LIMIT, "no", retry=Retry.THROTTLE)
+    drawn: list[tuple[float, float]] = []
+
+    def jitter(least: float, most: float) -> float:
+        drawn.append((least, most))
+        return 0.0
+
+    deadline.current.set(deadline.Deadline.after(1.5))
+    started = asyncio.get_running_loop().time()
+    await failing(RetryingDetector(RecordingDetector(throttled), jitter=jitter))
+    assert asyncio.get_running_loop().time() - started >= 1
+    assert drawn == [(0.0, 0.1), (0.0, 0.2)]
+
+
 async def test_a_call_whose_time_is_nearly_over_is_not_tried_again() -> None:
     """What is left would be paid for in vain."""
     inner = RecordingDetector(FAULT)

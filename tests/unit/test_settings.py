@@ -182,6 +182,41 @@ def test_credentials_from_two_kinds_of_source_are_refused(
         load(monkeypatch, FACEQUALITY_DETECTOR="tencentcloud", **values)
 
 
+def test_a_secret_given_twice_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As a value and as a file: one of them would be lost."""
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    given = {"TENCENTCLOUD_SECRET_ID": "x", "TENCENTCLOUD_SECRET_ID_FILE": str(secret), "TENCENTCLOUD_SECRET_KEY": "x"}
+    with pytest.raises(settings.SettingsError) as caught:
+        load(monkeypatch, FACEQUALITY_DETECTOR="tencentcloud", **given)
+    text = "TENCENTCLOUD_SECRET_ID: is set, and so is TENCENTCLOUD_SECRET_ID_FILE; say which is meant"
+    assert str(caught.value).splitlines() == [text]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FACEQUALITY_MAX_IN_FLIGHT", "0"),
+        ("FACEQUALITY_MAX_IN_FLIGHT_MIB", "15"),
+        ("FACEQUALITY_QUEUE_SECONDS", "nan"),
+        ("FACEQUALITY_TENCENTCLOUD_CONNECTIONS", "0"),
+        ("FACEQUALITY_TENCENTCLOUD_REGION", "ap guangzhou\r\nX-Other: 1"),
+        ("FACEQUALITY_TENCENTCLOUD_QPS", "-1"),
+    ],
+)
+def test_a_value_that_would_stop_the_gate_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """A gate that takes no call, or a header in a header."""
+    with pytest.raises(settings.SettingsError, match=rf"(?m)^{name}: "):
+        load(monkeypatch, **{name: value})
+
+
+def test_values_are_read_kindly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A level in capitals; an endpoint with white space around it and a slash behind."""
+    loaded = load(monkeypatch, FACEQUALITY_LOG_LEVEL="INFO", FACEQUALITY_TENCENTCLOUD_ENDPOINT=" https://h.example/ ",
+                  FACEQUALITY_DETECTOR="embedded")  # fmt: skip
+    assert (loaded.log_level, loaded.tencentcloud_endpoint) == ("info", "https://h.example")
+
+
 @pytest.mark.parametrize("hosts", ["https://x.com", "*.x.com", "x.com.", "a b.com"])
 def test_hosts_that_could_never_match_are_refused(monkeypatch: pytest.MonkeyPatch, hosts: str) -> None:
     """An allow-list that allows nothing is a slip of the pen."""

@@ -22,8 +22,8 @@ FAULTS = frozenset({Outcome.NETWORK, Outcome.UPSTREAM, Outcome.MALFORMED})
 """Outcomes that count against the vendor; verdicts, callers' and operators' errors, throttling and cancellations do not."""
 
 ATTEMPTS = 3
-FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0
-"""Full jitter: a wait is drawn from 0 to a bound that doubles from the first to the longest, s."""
+FIRST_WAIT = 0.1
+"""Full jitter: a wait is drawn from 0 to a bound that begins here and doubles, s."""
 THROTTLED_WAIT = 1.0
 """A throttling vendor is not asked again sooner, s."""
 
@@ -172,7 +172,7 @@ class RetryingDetector(DetectorDecorator):
     def _wait(self, error: Exception, failures: int) -> float | None:
         if not isinstance(error, GateError):
             return None
-        bound = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (failures - 1))
+        bound = FIRST_WAIT * 2 ** (failures - 1)
         if error.retry is Retry.YES or (error.retry is Retry.ONCE and failures == 1):
             return self._jitter(0.0, bound)
         if error.retry is Retry.THROTTLE:
