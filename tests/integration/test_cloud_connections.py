@@ -252,23 +252,22 @@ async def test_a_silent_vendor_is_told_from_one_that_fails(endpoint: Upstream, h
     await detector.aclose()
 
 
-async def test_a_vendor_that_is_not_reached_in_time_is_its_own_fault() -> None:
+async def test_a_vendor_that_is_not_reached_in_time_is_its_own_fault(endpoint: Upstream) -> None:
     """Nothing left, so no photo's host can be to blame: a proxy took the connection and says nothing."""
 
-    async def silent(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+    async def silent(_: Received, __: asyncio.StreamWriter) -> None:
         await asyncio.sleep(30)
 
-    proxy = await asyncio.start_server(silent, "127.0.0.1", 0)
-    options = HttpOptions(proxy=f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
+    endpoint.exchange = silent
     cloud = CloudOptions(endpoint="https://vendor.example", attempt_seconds=0.3)
-    detector = TencentCloudDetector(lambda: KEY, cloud, HttpClient(options))
+    detector = TencentCloudDetector(lambda: KEY, cloud, HttpClient(HttpOptions(proxy=endpoint.url)))
     breaker = Breaker(BreakerRules(faults_in_a_row=1))
     with pytest.raises(UpstreamFault, match="was not reached within") as caught:
         await BreakingDetector(detector, breaker).detect(PhotoUri("https://example.com/a.jpg"), DetectOptions())
     assert not isinstance(caught.value, UpstreamSilent)
     assert breaker.state is State.OPEN
+    assert endpoint.received[0].line.startswith("CONNECT vendor.example:443 ")
     await detector.aclose()
-    proxy.close()
 
 
 def test_white_space_around_a_key_is_not_its_own() -> None:
