@@ -20,7 +20,7 @@ RESULTS = HERE / "results.json"
 START, END = "<!-- results -->\n", "<!-- /results -->"
 GUARD = 2.0
 """How many times the ratio in results.json CI allows: it catches a doubling, not a noisy neighbour."""
-PARTS = ("cpu", "plain", "steps", "repeated", "latency", "memory", "pool", "beside", "growth")
+PARTS = ("cpu", "plain", "steps", "repeated", "latency", "memory", "stalled", "pool", "beside", "growth")
 
 
 async def measure(parts: list[str], rounds: int, sizes: list[str]) -> Report:
@@ -37,6 +37,7 @@ async def measure(parts: list[str], rounds: int, sizes: list[str]) -> Report:
             "repeated": lambda: measurements.repeated(directory, sizes),
             "latency": lambda: measurements.latency(directory, sizes, rounds),
             "memory": lambda: measurements.memory(directory),
+            "stalled": lambda: measurements.stalled(directory),
             "pool": lambda: measurements.pool(directory, 4000),
             "beside": lambda: measurements.beside(directory, 150),
             "growth": lambda: measurements.growth(directory, sizes, (1, 4, 16, 64, 256)),

@@ -21,16 +21,16 @@ Report = dict[str, Any]
 
 
 async def cpu(directory: Path, sizes: list[str], rounds: int, *, subjects: tuple[str, ...], tls: bool = True) -> Report:
-    """CPU per check, ms, and throughput: a vendor that answers at once, 8 in progress."""
+    """CPU per check, ms, and throughput: a vendor that answers at once, 8 in progress on two connections."""
     async with AsyncExitStack() as stack:
         endpoint = await stack.enter_async_context(vendor(directory, 0.0, tls=tls))
         makers: dict[str, Callable[[], Any]] = {
             "sdk": lambda: direct("sdk", endpoint),
-            "gate": lambda: gate(endpoint, LIGHT_CALLER),
-            "unsigned": lambda: gate(endpoint, LIGHT_CALLER, **UNSIGNED),
-            "echo": lambda: yardstick("echo", endpoint, LIGHT_CALLER),
-            "naive": lambda: yardstick("naive", endpoint, LIGHT_CALLER),
-            **{step: functools.partial(yardstick, step, endpoint, LIGHT_CALLER) for step in STEPS},
+            "gate": lambda: gate(endpoint),
+            "unsigned": lambda: gate(endpoint, **UNSIGNED),
+            "echo": lambda: yardstick("echo", endpoint),
+            "naive": lambda: yardstick("naive", endpoint),
+            **{step: functools.partial(yardstick, step, endpoint) for step in STEPS},
         }
         running = {name: await stack.enter_async_context(makers[name]()) for name in subjects}
         report: Report = {}
@@ -110,6 +110,23 @@ async def memory(directory: Path, *, bursts: int = 2, in_flight: int = 64) -> Re
                     "growth": after[-1] / after[0],
                     "failed": result["failed"],
                 }
+    return report
+
+
+async def stalled(directory: Path, *, callers: int = 140) -> Report:
+    """Most memory of a gate whose vendor stops reading, MB: 3.7 MB, more callers than it takes, each with a connection of its own."""
+    report: Report = {}
+    async with AsyncExitStack() as stack:
+        for name, tls in (("TLS", True), ("plain HTTP", False)):
+            endpoint = await stack.enter_async_context(vendor(directory, 0.0, tls=tls, stall=True))
+            async with gate(endpoint, LIGHT_CALLER) as subject:
+                calling = asyncio.ensure_future(subject.run(calls=2 * callers, concurrent=callers, size=SIZES["3.7 MB"]))
+                sockets = 0
+                while not calling.done():
+                    sockets = max(sockets, subject.process.in_sockets)
+                    await asyncio.sleep(0.2)
+                calling.result()
+                report[name] = {"resident_mb": subject.process.peak / 1e6, "in_sockets_mb": sockets / 1e6}
     return report
 
 

@@ -47,6 +47,14 @@ class Process:
         """Most memory since the last reset, bytes."""
         return self._status("VmHWM")
 
+    @property
+    def in_sockets(self) -> int:
+        """Bytes that wait in its sockets, sent but not taken or come but not read: a container's memory too."""
+        links = (str(each.readlink()) for each in Path(f"/proc/{self.process.pid}/fd").iterdir() if each.is_symlink())
+        own = {link.removeprefix("socket:[").rstrip("]") for link in links if link.startswith("socket:[")}
+        rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+        return sum(int(part, 16) for row in rows if row[9] in own for part in row[4].split(":"))
+
     def reset_peak(self) -> None:
         """Begin a new peak."""
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5", encoding="ascii")
@@ -118,14 +126,14 @@ class Vendor:
 
 
 @asynccontextmanager
-async def vendor(directory: Path, delay: float, *, tls: bool = True) -> AsyncIterator[Vendor]:
+async def vendor(directory: Path, delay: float, *, tls: bool = True, stall: bool = False) -> AsyncIterator[Vendor]:
     """Run a fake vendor."""
     certificate, ca_file = directory / "server.pem", directory / "ca.pem"
     if not ca_file.exists():
         authority = trustme.CA()
         authority.cert_pem.write_to_path(str(ca_file))
         authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(certificate))
-    arguments = ["--delay", str(delay), *(["--certificate", str(certificate)] if tls else [])]
+    arguments = ["--delay", str(delay), *(["--certificate", str(certificate)] if tls else []), *(["--stall"] if stall else [])]
     async with module("upstream", *arguments) as process:
         yield Vendor(f"{'https' if tls else 'http'}://localhost:{await process.line()}", str(ca_file))
 

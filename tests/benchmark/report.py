@@ -96,6 +96,7 @@ def markdown(report: Report) -> str:
     for name, title in (
         ("repeated", "The same photo again and again, 8 in progress, a vendor that takes 50 ms:"),
         ("memory", "64 x 3.7 MB in flight, a vendor that takes 2 s:"),
+        ("stalled", "140 callers with 3.7 MB each, a vendor that stops reading, 256 MiB taken (the default); the most memory:"),
         ("pool", "64 in progress, 20 KB, a vendor that takes 50 ms:"),
         ("beside", "A 20 KB check beside four of 3.7 MB, a vendor that takes 50 ms:"),
     ):

@@ -1,6 +1,7 @@
 """A cheap fake vendor in a process of its own: reads a request, answers after a delay. Prints its port, counts its connections.
 
-``python -m tests.benchmark.upstream --delay 0.05 --certificate FILE``; ``GET /`` answers with the counts.
+``python -m tests.benchmark.upstream --delay 0.05 --certificate FILE``; ``GET /`` answers with the counts. With ``--stall`` it reads the
+beginning of each request and then no more.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ class Counts:
 class Vendor(asyncio.BufferedProtocol):
     """HTTP/1.1 with Content-Length, one request at a time."""
 
-    def __init__(self, delay: float) -> None:
+    def __init__(self, delay: float, *, stall: bool) -> None:
         self._delay = delay
+        self._stall = stall
         self._head = b""
         self._left = 0
 
@@ -41,7 +43,9 @@ class Vendor(asyncio.BufferedProtocol):
         return memoryview(BUFFER)
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._left:
+        if self._stall:
+            self._transport.pause_reading()  # type: ignore[attr-defined]
+        elif self._left:
             self._left -= nbytes
         else:
             self._head += BUFFER[:nbytes]
@@ -71,13 +75,14 @@ async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--delay", type=float, default=0.0)
     parser.add_argument("--certificate", type=Path)
+    parser.add_argument("--stall", action="store_true")
     options = parser.parse_args()
     tls = None
     if options.certificate is not None:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(options.certificate)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Vendor(options.delay), "127.0.0.1", 0, ssl=tls, backlog=1024)
+    server = await loop.create_server(lambda: Vendor(options.delay, stall=options.stall), "127.0.0.1", 0, ssl=tls, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 - the driver reads it
     await server.serve_forever()
 
