@@ -68,6 +68,12 @@ MISTAKES = {
     "extends_unknown": [
         "2: policies.kiosk.extends: there is no policy 'enrol'; did you mean enroll?; there are kiosk, loose, normal, enroll, strict",
     ],
+    "extends_a_number": [
+        "2: policies.kiosk.extends: must be a text of 1 to 200 characters",
+    ],
+    "faces_alone_unknown": [
+        "2: policies.kiosk.faces: must be largest, dominant or exactly_one",
+    ],
     "faces_missing": [
         "2: policies.kiosk: needs faces (largest, dominant or exactly_one) or extends",
     ],

@@ -210,6 +210,17 @@ async def test_a_downloaded_photo_is_held_against_the_limits(host: Upstream, con
     await detector.aclose()
 
 
+async def test_the_largest_photo_is_downloaded(host: Upstream) -> None:
+    """To its last byte."""
+    photo = PHOTO + bytes(MAX_BYTES - len(PHOTO))
+    host.exchange = answering(photo, kind="image/jpeg")
+    inner = RecordingDetector(EXAMPLE_2)
+    detector = downloading(inner)
+    assert isinstance(await detector.detect(uri(host), DetectOptions()), Detection)
+    assert inner.calls[0][0] == PhotoBytes(photo)
+    await detector.aclose()
+
+
 async def test_what_is_too_large_is_not_read_to_its_end(host: Upstream) -> None:
     """A stranger's host could fill the gate's memory."""
     sent = 0

@@ -22,6 +22,7 @@ ANY = UriRules()
         "https://8.8.8.8/a.png",
         "https://[2606:4700::1111]/a.png",
         "https://xn--fiq228c.example/a",
+        "https://example.com/".ljust(2048, "a"),
     ],
 )
 def test_public_uris_pass(uri: str) -> None:
@@ -92,6 +93,7 @@ def test_public_uris_pass(uri: str) -> None:
         ("http://239.255.255.250/a", "URL_FORBIDDEN"),
         ("https://example.com/\u00e4", "URL_INVALID"),
         ("https://example.com/a b", "URL_INVALID"),
+        ("https://example.com/".ljust(2049, "a"), "URL_INVALID"),
         ("https://@example.com/a", "URL_FORBIDDEN"),
         ("http://photos.example.com:0/a", "URL_INVALID"),
     ],
