@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import ssl
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import structlog
@@ -131,16 +130,14 @@ def _cloud(settings: Settings, metrics: Metrics) -> Detector:
         metrics.observe_breaker(info, state)
         (log.warning if state is State.OPEN else log.info)("detector.breaker", detector=info.name, state=state.value)
 
-    def on_refused(cause: str) -> Callable[[], None]:
-        return functools.partial(metrics.observe_shed, cause)
-
     client = TencentCloudDetector(credentials, options, HttpClient(http), on_paid_call=on_paid_call)
     within_quota: Detector = ObservedDetector(client, metrics.observe_attempt)
     if settings.tencentcloud_qps:
-        within_quota = RateLimitedDetector(within_quota, settings.tencentcloud_qps, on_refused=on_refused("quota"))
+        on_refused = functools.partial(metrics.observe_shed, "quota")
+        within_quota = RateLimitedDetector(within_quota, settings.tencentcloud_qps, on_refused=on_refused)
     metrics.serve_quota(settings.tencentcloud_qps)
-    connections = settings.tencentcloud_connections
-    limited = ConcurrencyLimitedDetector(within_quota, connections, on_refused=on_refused("connections"))
+    on_refused = functools.partial(metrics.observe_shed, "connections")
+    limited = ConcurrencyLimitedDetector(within_quota, settings.tencentcloud_connections, on_refused=on_refused)
     breaking = BreakingDetector(limited, fair_seconds=fair_seconds(settings.deadline_seconds), on_state=on_state)
     retrying = RetryingDetector(breaking, on_retry=functools.partial(metrics.observe_retry, info))
     return _sharing(retrying, settings, metrics, client.fingerprint)

@@ -56,8 +56,6 @@ class _Entry:
 
     place: _Place
     extends: _Place | None = None
-    extends_something: bool = False
-    """Whether the key is there, be it mistaken."""
     faces: FaceRule | None = None
     bounds: dict[Measure, tuple[_Place, dict[str, float | None] | None]] = field(default_factory=dict)
     """Per measure the sides written; None drops the inherited bound, a side of None drops that side."""
@@ -163,7 +161,6 @@ class _Loader:
         entry.description = self._text(place)
 
     def _read_extends(self, entry: _Entry, place: _Place) -> None:
-        entry.extends_something = True
         entry.extends = place if self._text(place) is not None else None
 
     def _read_shadow(self, entry: _Entry, place: _Place) -> None:
@@ -248,7 +245,8 @@ class _Loader:
             return None
         faces = entry.faces or (base.face_rule if base else None)
         if faces is None:
-            if "faces" not in entry.place.node.keys and not entry.extends_something:
+            # A mistaken one has been named already.
+            if not entry.place.node.keys.keys() & {"faces", "extends"}:
                 self._wrong(entry.place, f"needs faces ({_one_of(FaceRule)}) or extends")
             return None
         bounds = self._merge_bounds(entry, base)

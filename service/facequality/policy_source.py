@@ -9,6 +9,7 @@ from pathlib import Path
 from facequality.yaml_tree import MAX_BYTES
 
 MAX_FILES = 64
+"""Of a directory."""
 
 Fingerprint = tuple[tuple[str, bytes], ...]
 """Each file's name and SHA-256."""
