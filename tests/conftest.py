@@ -65,11 +65,11 @@ class Served:
 
 
 @pytest.fixture(scope="session")
-def engine_detector() -> Iterator[EmbeddedDetector]:
+async def engine_detector() -> AsyncIterator[EmbeddedDetector]:
     """The real embedded detector with two workers."""
     detector = EmbeddedDetector(workers=2)
     yield detector
-    detector._pool.shutdown()
+    await detector.aclose()
 
 
 @pytest.fixture(scope="session")

@@ -94,9 +94,9 @@ def bounds(draw: st.DrawFn, measure: Measure) -> Bound:
     """Draw bounds that a policy may set on a measure, also fractions."""
     spec = MEASURES[measure]
     steps = 1 if spec.is_flag else 4
-    values = st.integers(int(spec.lowest) * steps, int(spec.highest) * steps).map(lambda number: number / steps)
-    low = draw(values) if spec.low is not None else None
-    high = draw(values) if spec.high is not None else None
+    values = st.integers(int(spec.range_min) * steps, int(spec.range_max) * steps).map(lambda number: number / steps)
+    low = draw(values) if spec.low_reason is not None else None
+    high = draw(values) if spec.high_reason is not None else None
     if low is not None and high is not None:
         low, high = min(low, high), max(low, high)
         low, high = draw(st.sampled_from([(low, high), (low, None), (None, high)]))

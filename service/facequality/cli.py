@@ -114,10 +114,12 @@ def emulate(
     scenario: Annotated[
         Path | None, typer.Option(help="Scenario file, or a shipped one: example-1, example-2, rough-day.")
     ] = None,
-    keys: Annotated[Path | None, typer.Option(help='JSON file of keys: {"id": {"key": "…", "token": "…"}}.')] = None,
-    secret_id: Annotated[str, typer.Option(help="One key's id.")] = "",
-    secret_key: Annotated[str, typer.Option(envvar="EMULATOR_SECRET_KEY", help="One key's secret.")] = "",
-    no_auth: Annotated[bool, typer.Option("--no-auth", help="Take every request for authentic.")] = False,
+    keys: Annotated[Path | None, typer.Option(help='JSON file of accepted keys: {"id": {"key": "…", "token": "…"}}.')] = None,
+    secret_id: Annotated[str, typer.Option(help="Id of one accepted key.")] = "",
+    secret_key: Annotated[
+        str, typer.Option(envvar="EMULATOR_SECRET_KEY", help="Its secret; the variable keeps it out of the process list.")
+    ] = "",
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="Accept requests without checking signatures.")] = False,
     tls_certificate: Annotated[Path | None, typer.Option(help="PEM file of certificate and key: serve HTTPS.")] = None,
 ) -> None:
     """Serve a DetectFace-compatible HTTP endpoint on the embedded engine."""

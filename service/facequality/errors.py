@@ -10,6 +10,7 @@
         ├── OperatorFault         FAILED_PRECONDITION  the operator: credentials, account, configuration, clock
         ├── LimitReached          RESOURCE_EXHAUSTED   time (a rate limit) or the operator (a quota)
         ├── UpstreamFault         UNAVAILABLE          time: the vendor or the network
+        │   └── UpstreamSilent    UNAVAILABLE          the same; the vendor had taken the request
         └── DetectorBug           INTERNAL             us
 
 An exception that is none of these is a bug; the RPC layer answers INTERNAL with a fixed text.
@@ -124,8 +125,8 @@ class GateError(Exception):
     ) -> None:
         """``metadata`` goes into ErrorInfo, ``violations`` into BadRequest.
 
-        ``retry`` says whether the gate itself tries again, and has when the error reaches the caller; RetryInfo tells the caller
-        to wait as long as it says, or ``wait_seconds``.
+        ``retry`` is the gate's own retry policy for this error. RetryInfo tells the caller to wait ``wait_seconds`` or, without
+        it, as long as ``retry`` implies.
         """
         super().__init__(message)
         self.reason = reason

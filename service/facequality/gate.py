@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from facequality.detector import Detector, DetectorInfo
 from facequality.evaluation import evaluate, evaluate_refusal
@@ -149,10 +149,8 @@ def _shadow(policy: Policy, answer: Detection, findings: tuple[Finding, ...]) ->
 
 def _options(asked: DetectOptions, policy: Policy) -> DetectOptions:
     """Add what the policy needs to what the caller asked for."""
-    return DetectOptions(
-        max(asked.max_face_num, policy.face_rule.faces_needed),
-        asked.min_face_size,
-        asked.face_model_version,
-        asked.need_rotate_detection,
-        asked.need_face_attributes or policy.needs_attributes,
+    return replace(
+        asked,
+        max_face_num=max(asked.max_face_num, policy.face_rule.faces_needed),
+        need_face_attributes=asked.need_face_attributes or policy.needs_attributes,
     )

@@ -27,26 +27,28 @@ FaceReader = Callable[[Face, Detection], float | None]
 
 @dataclass(frozen=True, slots=True)
 class MeasureSpec:
-    """One row: ``low`` and ``high`` are the reasons below the minimum and above the maximum; None forbids that bound."""
+    """One row of the table."""
 
-    low: Reason | None
-    high: Reason | None
-    lowest: float
-    highest: float
+    low_reason: Reason | None
+    """Why a value below a bound's minimum is refused; None: no minimum can be set."""
+    high_reason: Reason | None
+    """Why a value above a bound's maximum is refused; None: no maximum can be set."""
+    range_min: float
+    range_max: float
+    """The range of bounds and, unless ``may_exceed_range``, of values."""
     unit: str
     read: FaceReader | None = None
     """Reads it from a judged face; None for measures of the photo, which policies do not bound."""
     needs_attributes: bool = False
     is_flag: bool = False
-    given: tuple[float, float] | None = None
-    """What detectors give at most, if that is less than the range: the cloud clamps, and so does the embedded engine."""
-
-    is_open: bool = False
-    """Whether a value may be above the range, of which bounds are: a face's box may leave the photo."""
+    detector_range: tuple[float, float] | None = None
+    """What detectors return, if it is narrower than the range: the cloud clamps pose, and so does the embedded engine."""
+    may_exceed_range: bool = False
+    """Whether a value may be above ``range_max``: a face's box can be larger than the photo, a bound cannot."""
 
     def takes(self, value: float) -> bool:
         """Whether it can be a value of this measure at all: no NaN, no infinity, within the range."""
-        return self.lowest <= value < math.inf and (self.is_open or value <= self.highest)
+        return self.range_min <= value < math.inf and (self.may_exceed_range or value <= self.range_max)
 
 
 def _quality(name: str) -> FaceReader:
@@ -73,9 +75,9 @@ def _score(low: Reason, high: Reason | None, read: FaceReader) -> MeasureSpec:
     return MeasureSpec(low, high, 0, 100, "", read)
 
 
-def _angle(reason: Reason, limit: float, read: FaceReader, given: float | None = None) -> MeasureSpec:
-    clamped = None if given is None else (-given, given)
-    return MeasureSpec(reason, reason, -limit, limit, "°", read, needs_attributes=True, given=clamped)
+def _angle(reason: Reason, limit: float, read: FaceReader, clamped_at: float | None = None) -> MeasureSpec:
+    detector_range = None if clamped_at is None else (-clamped_at, clamped_at)
+    return MeasureSpec(reason, reason, -limit, limit, "°", read, needs_attributes=True, detector_range=detector_range)
 
 
 def _flag(low: Reason | None, high: Reason | None, name: str) -> MeasureSpec:
@@ -94,7 +96,7 @@ MEASURES: MappingProxyType[Measure, MeasureSpec] = MappingProxyType(
         _M.IMAGE_SHORT_SIDE: MeasureSpec(_R.IMAGE_RESOLUTION_TOO_LOW, None, 0, _ANY, "px"),
         _M.FACE_COUNT: MeasureSpec(_R.NO_FACE, _R.MULTIPLE_FACES, 0, _ANY, ""),
         _M.SECOND_FACE_AREA_PERCENT: MeasureSpec(None, _R.MULTIPLE_FACES, 0, 100, "%"),
-        _M.FACE_SIZE: MeasureSpec(_R.FACE_TOO_SMALL, None, 0, 4000, "px", _box(lambda box, _: box.size), is_open=True),
+        _M.FACE_SIZE: MeasureSpec(_R.FACE_TOO_SMALL, None, 0, 4000, "px", _box(lambda box, _: box.size), may_exceed_range=True),
         _M.FACE_AREA_PERCENT: MeasureSpec(_R.FACE_TOO_SMALL, None, 0, 100, "%", _box(_area_percent)),
         _M.SCORE: _score(_R.LOW_SCORE, None, _quality("score")),
         _M.SHARPNESS: _score(_R.TOO_BLURRY, None, _quality("sharpness")),
@@ -105,8 +107,8 @@ MEASURES: MappingProxyType[Measure, MeasureSpec] = MappingProxyType(
         _M.COMPLETENESS_CHEEK: _score(_R.CHEEK_OCCLUDED, None, _quality("completeness.cheek")),
         _M.COMPLETENESS_MOUTH: _score(_R.MOUTH_OCCLUDED, None, _quality("completeness.mouth")),
         _M.COMPLETENESS_CHIN: _score(_R.CHIN_OCCLUDED, None, _quality("completeness.chin")),
-        _M.PITCH: _angle(_R.POSE_PITCH, 90, _attribute("pitch"), given=30),
-        _M.YAW: _angle(_R.POSE_YAW, 90, _attribute("yaw"), given=30),
+        _M.PITCH: _angle(_R.POSE_PITCH, 90, _attribute("pitch"), clamped_at=30),
+        _M.YAW: _angle(_R.POSE_YAW, 90, _attribute("yaw"), clamped_at=30),
         _M.ROLL: _angle(_R.POSE_ROLL, 180, _attribute("roll")),
         _M.MASK: _flag(None, _R.MASK_WORN, "mask"),
         _M.EYES_OPEN: _flag(_R.EYES_CLOSED, None, "eye_open"),
@@ -143,7 +145,7 @@ class Bound:
     def refuses_nothing(self, measure: Measure) -> bool:
         """Whether every value that detectors give of a measure is within this bound."""
         spec = MEASURES[measure]
-        lowest, highest = spec.given or (spec.lowest, spec.highest)
+        lowest, highest = spec.detector_range or (spec.range_min, spec.range_max)
         return (self.minimum is None or self.minimum <= lowest) and (self.maximum is None or self.maximum >= highest)
 
     def hold(self, measure: Measure, observed: float | None, *, blocking: bool = True) -> Finding:
@@ -153,14 +155,17 @@ class Bound:
         if observed is None or not spec.takes(observed):
             observed, status, reason = None, FindingStatus.UNDETERMINED, Reason.MEASUREMENT_MISSING
         elif self.minimum is not None and observed < self.minimum:
-            status, reason = FindingStatus.FAIL, spec.low
+            status, reason = FindingStatus.FAIL, spec.low_reason
         elif self.maximum is not None and observed > self.maximum:
-            status, reason = FindingStatus.FAIL, spec.high
+            status, reason = FindingStatus.FAIL, spec.high_reason
         return Finding(measure, observed, self.minimum, self.maximum, status, blocking, reason)
 
 
 _MEASURE_OF_REFUSAL = {
-    reason: measure for measure, spec in reversed(list(MEASURES.items())) for reason in (spec.low, spec.high) if reason
+    reason: measure
+    for measure, spec in reversed(list(MEASURES.items()))
+    for reason in (spec.low_reason, spec.high_reason)
+    if reason
 }
 
 
@@ -168,7 +173,7 @@ def refusal(reason: Reason) -> Finding:
     """Make the finding of a photo that was refused for a reason without a number being measured."""
     measure = _MEASURE_OF_REFUSAL[reason]
     spec = MEASURES[measure]
-    if spec.is_flag and reason is spec.high:
+    if spec.is_flag and reason is spec.high_reason:
         return Finding(measure, 1.0, None, 0.0, FindingStatus.FAIL, reason=reason)
     if spec.is_flag:
         return Finding(measure, 0.0, 1.0, None, FindingStatus.FAIL, reason=reason)

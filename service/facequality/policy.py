@@ -88,13 +88,13 @@ def _check(measure: Measure, bound: Bound) -> None:
     spec = MEASURES[measure]
     if spec.read is None:
         raise ValueError(f"{measure} cannot be bounded by a policy")
-    for side, value, reason in (("min", bound.minimum, spec.low), ("max", bound.maximum, spec.high)):
+    for side, value, reason in (("min", bound.minimum, spec.low_reason), ("max", bound.maximum, spec.high_reason)):
         if value is None:
             continue
         if reason is None:
             raise ValueError(f"{measure} takes no {side}")
-        if not spec.lowest <= value <= spec.highest:
-            raise ValueError(f"{measure}: {side} {value:g} is outside {spec.lowest:g}..{spec.highest:g}")
+        if not spec.range_min <= value <= spec.range_max:
+            raise ValueError(f"{measure}: {side} {value:g} is outside {spec.range_min:g}..{spec.range_max:g}")
 
 
 @dataclass(frozen=True, slots=True)

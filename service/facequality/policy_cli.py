@@ -67,7 +67,7 @@ def check(
                 typer.echo(f"{file}: policies.{policy.name}: warning: {warning}", err=True)
                 worst = max(worst, EXIT_WARNED)
         revisions = ", ".join(f"{name} {policy.revision}" for name, policy in served.policies.items())
-        typer.echo(f"{file}: {len(served.policies)} policies, default {served.default}: {revisions}")
+        typer.echo(f"{file}: {_count(served)}, default {served.default}: {revisions}")
     raise typer.Exit(worst)
 
 
@@ -77,7 +77,7 @@ def show(
     file: Annotated[
         Path | None, typer.Option(help="Policy file or directory; else FACEQUALITY_POLICY_FILE, else the built-ins.")
     ] = None,
-    output: Annotated[Format, typer.Option("--format", help="How.")] = Format.TABLE,
+    output: Annotated[Format, typer.Option("--format", help="Output format.")] = Format.TABLE,
     default: DefaultPolicy = "",
 ) -> None:
     """Show policies as they are applied, resolved; the YAML loads back to the same revisions."""
@@ -97,11 +97,11 @@ def show(
 @cli.command()
 def diff(
     before: Annotated[str, typer.Argument(metavar="A", help="FILE, FILE:NAME or the name of a built-in.")],
-    after: Annotated[str, typer.Argument(metavar="B", help="The same.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="FILE, FILE:NAME or the name of a built-in.")],
     default: DefaultPolicy = "",
 ) -> None:
     """Show what a change from A to B tightens and loosens, and its texts. Exit status: 0 nothing, 1 something, 2 an error."""
-    old, new = _selected(before, default), _selected(after, default)
+    (old, old_default), (new, new_default) = _selected(before, default), _selected(after, default)
     if len(old) == len(new) == 1:
         pairs = [(*old.values(), *new.values())]
     else:
@@ -115,9 +115,8 @@ def diff(
     if len(old) != 1 or len(new) != 1:
         for name in sorted(old.keys() ^ new.keys()):
             table.add_row(name, "policy", *(("served", "gone") if name in old else ("none", "new")), "")
-    defaults = [_default(text, default) for text in (before, after)]
-    if all(defaults) and defaults[0] != defaults[1]:
-        table.add_row("", "default", *defaults, "")
+    if old_default and new_default and old_default != new_default:
+        table.add_row("", "default", old_default, new_default, "")
     if not table.row_count:
         typer.echo("no difference")
         return
@@ -131,9 +130,8 @@ def schema() -> None:
     typer.echo(json.dumps(json_schema(), indent=2))
 
 
-def _default(text: str, told: str) -> str:
-    """The default policy of a FILE; nothing for a single policy."""
-    return load(Path(text), datetime.now(UTC), told).default if Path(text).exists() else ""
+def _count(served: PolicySet) -> str:
+    return "1 policy" if len(served.policies) == 1 else f"{len(served.policies)} policies"
 
 
 def _yaml(content: dict[str, typing.Any]) -> str:
@@ -183,12 +181,13 @@ def _served(file: Path | None, default: str) -> PolicySet:
         _fail(str(error))
 
 
-def _selected(text: str, default: str) -> dict[str, Policy]:
-    """Find what FILE, FILE:NAME or NAME stands for."""
+def _selected(text: str, default: str) -> tuple[dict[str, Policy], str]:
+    """Find what FILE, FILE:NAME or NAME stands for, and the name of a FILE's default."""
     path, _, name = text.rpartition(":")
     try:
         if Path(text).exists():
-            return dict(load(Path(text), datetime.now(UTC), default).policies)
+            served = load(Path(text), datetime.now(UTC), default)
+            return dict(served.policies), served.default
         if path and Path(path).exists():
             policy = load(Path(path), datetime.now(UTC), default).get(name)
         elif text in PRESETS:
@@ -197,7 +196,7 @@ def _selected(text: str, default: str) -> dict[str, Policy]:
             _fail(f"{text!r} is no file, and not one of the built-in policies {', '.join(PRESETS)}")
     except (PolicyFileError, PolicyNotFound, OSError) as error:
         _fail(str(error))
-    return {policy.name: policy}
+    return {policy.name: policy}, ""
 
 
 def _fail(text: str) -> typing.NoReturn:

@@ -170,8 +170,8 @@ def json_schema() -> dict[str, Any]:
 
 def _bound_schema(measure: Measure) -> dict[str, Any]:
     spec = MEASURES[measure]
-    number: dict[str, Any] = {"type": ["number", "null"], "minimum": spec.lowest, "maximum": spec.highest}
+    number: dict[str, Any] = {"type": ["number", "null"], "minimum": spec.range_min, "maximum": spec.range_max}
     if spec.is_flag:
         number = {"enum": [0, 1, None]}
-    sides = {side: number for side, reason in (("min", spec.low), ("max", spec.high)) if reason is not None}
+    sides = {side: number for side, reason in (("min", spec.low_reason), ("max", spec.high_reason)) if reason is not None}
     return {"type": ["object", "null"], "additionalProperties": False, "minProperties": 1, "properties": sides}

@@ -28,7 +28,6 @@ MAX_TOTAL_BYTES = 1024 * 1024
 """Of a directory; a ConfigMap holds no more. A stop may have to wait until they are read."""
 
 TOP_KEYS = ("default", "policies")
-POLICY_KEYS = ("description", "extends", "faces", "bounds", "advisory", "shadow", "guidance")
 BOUND_KEYS = ("min", "max")
 
 _BY_NAME = {measure.value: measure for measure in FACE_MEASURES}
@@ -153,9 +152,18 @@ class _Loader:
             self._wrong(place, f"there are more than {MAX_POLICIES} policies")
             return
         self._entries[name] = entry = _Entry(place)
-        keys = self._mapping(place, POLICY_KEYS, f"a mapping with keys of {', '.join(POLICY_KEYS)}") or {}
+        readers = {
+            "description": self._read_description,
+            "extends": self._read_extends,
+            "faces": self._read_faces,
+            "bounds": self._read_bounds,
+            "advisory": self._read_advisory,
+            "shadow": self._read_shadow,
+            "guidance": self._read_guidance,
+        }
+        keys = self._mapping(place, tuple(readers), f"a mapping with keys of {', '.join(readers)}") or {}
         for key, value in keys.items():
-            getattr(self, f"_read_{key}")(entry, value)
+            readers[key](entry, value)
 
     def _read_description(self, entry: _Entry, place: _Place) -> None:
         entry.description = self._text(place)
@@ -189,16 +197,16 @@ class _Loader:
         written = self._mapping(place, BOUND_KEYS, "a mapping with min, max or both, or null to drop the bound") or {}
         for side, number in written.items():
             value = number.node.value
-            if (spec.low if side == "min" else spec.high) is None:
+            if (spec.low_reason if side == "min" else spec.high_reason) is None:
                 self._wrong(number, f"{measure} takes no {side}")
             elif value is None:
                 sides[side] = None
             elif not isinstance(value, float):
-                self._wrong(number, f"must be a number from {spec.lowest:g} to {spec.highest:g}, not {str(value)[:40]!r}")
+                self._wrong(number, f"must be a number from {spec.range_min:g} to {spec.range_max:g}, not {str(value)[:40]!r}")
             elif spec.is_flag and value not in (0, 1):
                 self._wrong(number, f"must be 0 or 1, not {value:g}")
-            elif not spec.lowest <= value <= spec.highest:
-                self._wrong(number, f"{value:g} is outside {spec.lowest:g} to {spec.highest:g}")
+            elif not spec.range_min <= value <= spec.range_max:
+                self._wrong(number, f"{value:g} is outside {spec.range_min:g} to {spec.range_max:g}")
             else:
                 sides[side] = value
         if place.node.value == {}:

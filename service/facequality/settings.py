@@ -273,6 +273,7 @@ def describe() -> str:
     lines = []
     for name, field in zip(variables(), Settings.model_fields.values(), strict=True):
         default = "" if field.default is None or isinstance(field.default, SecretStr) else str(field.default)
+        default = default.lower() if isinstance(field.default, bool) else default
         range_ = _range(field)
         lines += [f"{name}={default}", f"    {field.description}" + (f" ({range_})" if range_ else "")]
     return "\n".join(lines)
@@ -350,5 +351,10 @@ def _unserved_default(environ: Mapping[str, str]) -> list[str]:
     return mistakes
 
 
+_MUST_BE = {"bool_parsing": "true or false", "int_parsing": "a whole number", "float_parsing": "a number"}
+
+
 def _reason(kind: str, message: str) -> str:
-    return "must be true or false" if kind == "bool_parsing" else message.removeprefix("Value error, ")
+    if kind in _MUST_BE:
+        return f"must be {_MUST_BE[kind]}"
+    return message.removeprefix("Value error, ").replace("Input should be", "must be")

@@ -22,7 +22,7 @@ def test_policy_check_exits_0_1_or_2(tmp_path: Path, monkeypatch: pytest.MonkeyP
     write(warned, "policies: {gate: {extends: enroll, bounds: {glasses: {max: 0}}}}")
     write(broken, BROKEN)
     result = run("policy", "check", good, "--detector", "embedded")
-    assert (result.exit_code, "1 policies, default gate: gate f163c93262d4" in result.stdout) == (0, True)
+    assert (result.exit_code, "1 policy, default gate: gate f163c93262d4" in result.stdout) == (0, True)
     result = run("policy", "check", warned, "--detector", "embedded")
     assert result.exit_code == 1
     assert "the embedded detector cannot give glasses" in result.stderr

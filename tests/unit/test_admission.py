@@ -93,7 +93,7 @@ async def test_a_caller_that_goes_as_its_turn_comes_leaves_nothing_behind() -> N
     waiting.cancel()
     await settle()
     assert waiting.cancelled()
-    assert (gate._running, gate.held_bytes, gate.queued) == (0, 0, 0)
+    assert_empty(gate, calls=1)
 
 
 async def test_a_turn_is_not_lost_on_a_caller_that_has_gone() -> None:
@@ -108,7 +108,7 @@ async def test_a_turn_is_not_lost_on_a_caller_that_has_gone() -> None:
     assert gone.cancelled()
     assert waiting.done()
     waiting.result().leave()
-    assert (gate._running, gate.held_bytes, gate.queued) == (0, 0, 0)
+    assert_empty(gate, calls=1)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["enter", "cancel", "shrink", "leave"]), st.integers(0, LARGEST)), max_size=60))
@@ -132,16 +132,22 @@ def test_whatever_happens_the_bounds_hold_and_everything_is_given_back(steps: li
                 leave(calls, held[-1])
             if number % 2:
                 await asyncio.sleep(0)
-            assert gate._running <= 3
+            assert sum(admitted(call) is not None for call in calls) <= 3
             assert gate.held_bytes <= 3 * LARGEST
         await settle()
         while held := [place for call in calls if (place := admitted(call)) is not None]:
             leave(calls, held[0])
             await settle()
         assert all(call.done() for call in calls)
-        assert (gate._running, gate.held_bytes, gate.queued) == (0, 0, 0)
+        assert_empty(gate, calls=3)
 
     asyncio.run(run())
+
+
+def assert_empty(gate: Admission, calls: int) -> None:
+    """Nothing is held, and every place is free: so many calls may begin, and no more."""
+    assert (gate.held_bytes, gate.queued) == (0, 0)
+    assert [gate.enter_at_once() is not None for _ in range(calls + 1)] == [True] * calls + [False]
 
 
 def admitted(call: asyncio.Task[Place]) -> Place | None:

@@ -235,11 +235,11 @@ def test_tightening_a_bound_never_turns_a_rejection_into_an_acceptance(
     for measure, bound in policy.bounds.items():
         low, high = bound.minimum, bound.maximum
         spec = MEASURES[measure]
-        top = high if high is not None else spec.highest
+        top = high if high is not None else spec.range_max
         if low is not None:
             low = data.draw(st.floats(low, top))
         if high is not None:
-            high = data.draw(st.floats(low if low is not None else spec.lowest, high))
+            high = data.draw(st.floats(low if low is not None else spec.range_min, high))
         tighter[measure] = Bound(low, high)
     tightened = Policy("tighter", tighter, policy.face_rule, policy.advisory)
     if judge(policy, detection).verdict is Verdict.REJECTED:

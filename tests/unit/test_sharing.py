@@ -124,7 +124,8 @@ async def test_when_the_last_caller_goes_the_call_ends(slow: Slow) -> None:
     assert (slow.begun, slow.cancelled) == (2, 1)
     slow.go.set()
     assert await late == EXAMPLE_2
-    assert not sharing._calls
+    await sharing.detect(PHOTO, OPTIONS)
+    assert slow.begun == 3
 
 
 async def test_a_shared_call_lasts_as_long_as_its_most_patient_caller(slow: Slow) -> None:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
-
-import grpc
-
 from facequality.gate import Gate
 from facequality.guidance import negotiate
 from facequality.reload import PolicyStore
+from facequality.rpc.handlers import Context
 from facequality.rpc.messages import CheckMessage
 from facequality.rpc.translation import to_policy, to_reload_failure, to_request, to_response
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
-
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class FaceQualityServicer(pb_grpc.FaceQualityServiceServicer):

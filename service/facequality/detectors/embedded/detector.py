@@ -6,6 +6,7 @@ import asyncio
 import functools
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,8 +25,8 @@ class EmbeddedDetector:
 
     info = INFO
 
-    def __init__(self, workers: int | None = None) -> None:
-        """Load one engine per worker; by default one per processor that this process may use.
+    def __init__(self, workers: int | None = None, load: Callable[[], Engine] = Engine) -> None:
+        """``load`` one engine per worker; by default one per processor that this process may use.
 
         Raises:
             WeightsError: third-party weights are not there.
@@ -37,7 +38,7 @@ class EmbeddedDetector:
         # OpenCV's networks are not thread-safe: an engine is lent to one call at a time.
         self._engines: asyncio.Queue[Engine] = asyncio.Queue()
         for _ in range(workers):
-            self._engines.put_nowait(Engine())
+            self._engines.put_nowait(load())
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="engine")
 
     async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:

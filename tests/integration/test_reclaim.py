@@ -12,22 +12,30 @@ from facequality import reclaim
 from facequality.reclaim import resident_bytes
 
 reclaim.PAUSE_SECONDS = 0.01
+asked = []
 BLOCK = 100_000  # bytes; too few for a mapping of their own, so that one in use holds those below it
+
+
+async def looks(number):
+    # Until it has been asked so many times more whether nothing is in progress.
+    asked.clear()
+    while len(asked) < number:
+        await asyncio.sleep(0.01)
 
 
 async def main():
     idle = False
-    task = asyncio.create_task(reclaim.reclaim(lambda: idle))
-    await asyncio.sleep(0.02)
+    task = asyncio.create_task(reclaim.reclaim(lambda: asked.append(idle) or idle))
+    await looks(2)
     before = resident_bytes()
     burst = [b"x" * BLOCK for _ in range(2000)]
     in_use = burst[::100]
     held = resident_bytes() - before
     del burst
-    await asyncio.sleep(0.1)
+    await looks(5)
     kept = resident_bytes() - before
     idle = True
-    await asyncio.sleep(0.5)
+    await looks(5)
     left = resident_bytes() - before
     task.cancel()
     print(held / 1e6, kept / held, left / held, len(in_use))
