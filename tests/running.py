@@ -6,9 +6,10 @@ import asyncio
 import functools
 import json
 import os
+import resource
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,25 @@ class Process:
             rest = (await self.process.stderr.read()).decode()
             self.raw += rest.splitlines(keepends=True)
             return await self.process.wait()
+
+
+@contextmanager
+def no_descriptor() -> Iterator[None]:
+    """Let this process open nothing more."""
+    _, hard = limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # One above the highest that is in use: lower ones that are free are used up.
+    filled = []
+    probe = os.open(os.devnull, os.O_RDONLY)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(int(each.name) for each in Path("/proc/self/fd").iterdir()) + 1, hard))
+    try:
+        with suppress(OSError):
+            while True:
+                filled.append(os.dup(probe))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for number in (probe, *filled):
+            os.close(number)
 
 
 @asynccontextmanager

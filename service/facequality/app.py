@@ -33,6 +33,7 @@ from facequality.rpc.interceptors import InFlight
 from facequality.rpc.server import Health, build_health_server, build_server
 from facequality.rpc.servicer import FaceQualityServicer
 from facequality.settings import Settings, is_readable_by_all, split_address
+from facequality.stall import StallWatch
 
 log = structlog.get_logger()
 
@@ -253,18 +254,19 @@ async def run(settings: Settings) -> None:
     metrics = Metrics(_process_registry())
     metrics.serve_log(lambda: sink.lost)
     _take_every_file_descriptor()
-    detector = await asyncio.to_thread(build_detector, settings, metrics)
-    app = App(settings, detector, metrics=metrics)
-    await app.start()
-    log.info("server.signal", signal=(await signals.get()).name)
-    stopping = asyncio.create_task(app.stop(drain_seconds=settings.drain_seconds, grace_seconds=settings.grace_seconds))
-    again = asyncio.create_task(signals.get())
-    await asyncio.wait({stopping, again}, return_when=asyncio.FIRST_COMPLETED)
-    if not stopping.done():
-        log.warning("server.stopping_at_once")
-        app.hurry()
-    again.cancel()
-    await stopping
+    with StallWatch(metrics.loop_lag.observe) as stalls:
+        detector = await asyncio.to_thread(build_detector, settings, metrics, stalls.stalled_within)
+        app = App(settings, detector, metrics=metrics)
+        await app.start()
+        log.info("server.signal", signal=(await signals.get()).name)
+        stopping = asyncio.create_task(app.stop(drain_seconds=settings.drain_seconds, grace_seconds=settings.grace_seconds))
+        again = asyncio.create_task(signals.get())
+        await asyncio.wait({stopping, again}, return_when=asyncio.FIRST_COMPLETED)
+        if not stopping.done():
+            log.warning("server.stopping_at_once")
+            app.hurry()
+        again.cancel()
+        await stopping
     for number in _SIGNALS:
         # The end is near: one more signal must not turn exit status 0 into a death by signal.
         loop.remove_signal_handler(number)

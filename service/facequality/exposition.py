@@ -1,10 +1,11 @@
-"""Serves /metrics by prometheus_client's server, with a limit on a request's time, which that server lacks."""
+"""Serves /metrics by prometheus_client's server, with limits on requests and on their time, which that server lacks."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,13 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 REQUEST_SECONDS = 10.0
 """Longest request, from connecting to the last byte of its answer: each one holds a thread."""
+
+
+CONNECTIONS = 16
+"""Requests at a time; who comes beyond them is hung up on. Each takes two threads from the checks."""
+
+NO_DESCRIPTOR_SECONDS = 0.2
+"""Pause where a connection cannot be accepted: it stays in the queue, and would be tried again at once, for ever."""
 
 
 def serve_metrics(host: str, port: int, registry: CollectorRegistry) -> tuple[int, Callable[[], None]]:
@@ -23,7 +31,8 @@ def serve_metrics(host: str, port: int, registry: CollectorRegistry) -> tuple[in
     if host == "::" and not socket.has_dualstack_ipv6():
         host = "0.0.0.0"  # noqa: S104 - as gRPC does on a machine without IPv6
     server, thread = start_http_server(port, addr=host, registry=registry)
-    server.RequestHandlerClass = _impatient(server.RequestHandlerClass)
+    server.RequestHandlerClass = _bounded(server.RequestHandlerClass)
+    server.get_request = _patient(server.get_request)  # type: ignore[method-assign]
 
     def close() -> None:
         server.shutdown()
@@ -33,9 +42,30 @@ def serve_metrics(host: str, port: int, registry: CollectorRegistry) -> tuple[in
     return server.server_port, close
 
 
-def _impatient(handler: Any) -> Any:
+def _patient(accept: Callable[[], Any]) -> Callable[[], Any]:
+    def patiently() -> Any:
+        try:
+            return accept()
+        except OSError:
+            time.sleep(NO_DESCRIPTOR_SECONDS)
+            raise
+
+    return patiently
+
+
+def _bounded(handler: Any) -> Any:
+    places = threading.BoundedSemaphore(CONNECTIONS)
+
     class Handler(handler):  # type: ignore[misc] # whichever class the library has
         def handle(self) -> None:
+            if not places.acquire(blocking=False):
+                return
+            try:
+                self._handle_in_time()
+            finally:
+                places.release()
+
+        def _handle_in_time(self) -> None:
             end = threading.Timer(REQUEST_SECONDS, self._cut)
             end.start()
             try:

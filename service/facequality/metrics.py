@@ -29,6 +29,7 @@ from facequality.policy import PolicySet
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2.5, 5, 10)
 QUALITY_POINTS = tuple(range(10, 101, 10))
 FACE_PIXELS = (34, 60, 80, 100, 150, 200, 300, 500, 1000, 2000)
+LAG_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 1, 3, 10)
 DEGREES = (-30, -20, -15, -10, -5, 0, 5, 10, 15, 20, 30)
 
 NEAR = 5.0
@@ -80,6 +81,7 @@ class Metrics:
         self.sent = counter("grpc_server_msg_sent_total", "Messages sent.", call)
         self.handling = histogram("grpc_server_handling_seconds", "Seconds until an RPC completed.", call, SECONDS)
 
+        self.loop_lag = histogram("facequality_event_loop_lag_seconds", "How late the event loop calls back.", (), LAG_SECONDS)
         self.in_flight = gauge("facequality_in_flight_calls", "RPCs in progress, health checks aside.")
         self.in_flight_bytes = gauge("facequality_in_flight_bytes", "Bytes of messages held, or set aside for.")
         self.queued = gauge("facequality_queued_calls", "RPCs that wait for a place.")

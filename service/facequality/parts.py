@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import ssl
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import structlog
@@ -42,8 +43,10 @@ class StartError(Exception):
     """The gate cannot start; the text says what to mend."""
 
 
-def build_detector(settings: Settings, metrics: Metrics) -> Detector:
+def build_detector(settings: Settings, metrics: Metrics, stalled_within: Callable[[float], bool] = lambda _: False) -> Detector:
     """Make the live detector; what only it sees of its calls goes into the metrics.
+
+    ``stalled_within`` tells whether the gate has stood still in the last so many seconds.
 
     Raises:
         StartError: an extra or a file that it needs is missing.
@@ -53,7 +56,7 @@ def build_detector(settings: Settings, metrics: Metrics) -> Detector:
         if settings.embedded_fetch_uris:
             engine = DownloadingDetector(engine, rules=uri_rules(settings))
         return _sharing(engine, settings, metrics)
-    return _cloud(settings, metrics)
+    return _cloud(settings, metrics, stalled_within)
 
 
 def admission(settings: Settings, metrics: Metrics) -> Admission:
@@ -91,7 +94,7 @@ def uri_rules(settings: Settings) -> UriRules:
     return UriRules(frozenset(host for host in hosts if host))
 
 
-def _cloud(settings: Settings, metrics: Metrics) -> Detector:
+def _cloud(settings: Settings, metrics: Metrics, stalled_within: Callable[[float], bool]) -> Detector:
     credentials: CredentialSource
     if settings.secret_id_file is not None and settings.secret_key_file is not None:
         credentials = FileCredentials(settings.secret_id_file, settings.secret_key_file, settings.token_file)
@@ -138,7 +141,8 @@ def _cloud(settings: Settings, metrics: Metrics) -> Detector:
     metrics.serve_quota(settings.tencentcloud_qps)
     on_refused = functools.partial(metrics.observe_shed, "connections")
     limited = ConcurrencyLimitedDetector(within_quota, settings.tencentcloud_connections, on_refused=on_refused)
-    breaking = BreakingDetector(limited, fair_seconds=fair_seconds(settings.deadline_seconds), on_state=on_state)
+    fair = fair_seconds(settings.deadline_seconds)
+    breaking = BreakingDetector(limited, fair_seconds=fair, stalled_within=stalled_within, on_state=on_state)
     retrying = RetryingDetector(breaking, on_retry=functools.partial(metrics.observe_retry, info))
     return _sharing(retrying, settings, metrics, client.fingerprint)
 

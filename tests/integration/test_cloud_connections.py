@@ -1,9 +1,10 @@
-"""The cloud detector's connections, proxies and keys."""
+"""The cloud detector's connections, proxies and clock."""
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+import time
+from email.utils import formatdate
 
 import pytest
 import structlog
@@ -11,13 +12,12 @@ from facequality.breaker import Breaker, BreakerRules, State
 from facequality.detectors import resilience
 from facequality.detectors.resilience import BreakingDetector, RetryingDetector
 from facequality.detectors.tencentcloud.client import CloudOptions, TencentCloudDetector
-from facequality.detectors.tencentcloud.credentials import FileCredentials, usable
-from facequality.detectors.tencentcloud.signature import Credential
 from facequality.detectors.transport import HttpClient, HttpOptions
-from facequality.errors import GateError, OperatorFault, UpstreamFault, UpstreamSilent
+from facequality.errors import GateError, OperatorFault, Overloaded, UpstreamFault, UpstreamSilent
 from facequality.model import Detection, DetectOptions, PhotoBytes, PhotoRefused, PhotoUri
 
 from tests.cloud import KEY, PORTRAIT, R, answering_after, close_after_the_request, cloud, large_jpeg
+from tests.running import no_descriptor
 from tests.upstream import EXAMPLES, Received, Upstream, answer, answering, error
 
 # -- the pool --------------------------------------------------------------------------------------------------------
@@ -188,51 +188,52 @@ async def test_a_clock_that_cannot_be_the_vendors_is_not_believed(endpoint: Upst
         endpoint.received[-1].verify()
 
 
-# -- credentials -----------------------------------------------------------------------------------------------------
+async def test_all_who_were_signed_with_a_wrong_clock_are_signed_anew(endpoint: Upstream) -> None:
+    """Forty at once, without a part of the retries' budget; the clock is corrected, and told of, once."""
+    late = time.time() + 3600
+
+    async def exchange(request: Received, writer: asyncio.StreamWriter) -> None:
+        body = EXAMPLES[2] if abs(int(request.headers["x-tc-timestamp"]) - late) < 300 else error("AuthFailure.SignatureExpire")
+        date = formatdate(late + len(endpoint.received) % 2, usegmt=True)
+        writer.write(f"HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        await writer.drain()
+
+    endpoint.exchange = exchange
+    async with cloud(endpoint) as detector:
+        with structlog.testing.capture_logs() as lines:
+            photos = [PhotoBytes(PORTRAIT + bytes([number])) for number in range(40)]
+            answers = await asyncio.gather(*(detector.detect(photo, DetectOptions()) for photo in photos))
+    assert all(isinstance(answer, Detection) for answer in answers)
+    assert [line["event"] for line in lines] == ["detector.clock_skew"]
+    assert len(endpoint.received) <= 80
+    for request in endpoint.received:
+        request.verify()
 
 
-def test_a_rotated_key_file_is_read_again(tmp_path: Path) -> None:
-    """Without a restart; white space is dropped; an emptied one is refused without its text."""
-    import os
+async def test_a_vendor_that_refuses_its_own_time_is_asked_twice(endpoint: Upstream) -> None:
+    """And then not again."""
 
-    secret_id, secret_key, token = (tmp_path / name for name in ("id", "key", "token"))
-    for path, text in ((secret_id, "id-1\n"), (secret_key, " key-1 "), (token, "token-1")):
-        path.write_text(text)
-    source = FileCredentials(secret_id, secret_key, token)
-    assert source() == Credential("id-1", "key-1", "token-1")
-    assert source() is source()
-    with structlog.testing.capture_logs() as lines:
-        secret_key.write_text(" key-1")
-        assert source() == Credential("id-1", "key-1", "token-1")
-        assert not lines, "it is the same key"
-        secret_key.write_text("key-2")
-        os.utime(secret_key, ns=(1, 1))
-        assert source() == Credential("id-1", "key-2", "token-1")
-    assert [line["event"] for line in lines] == ["credentials.changed"]
-    assert "key-2" not in str(lines)
-    copied = tmp_path / "copied"
-    copied.write_text("key-3")
-    os.utime(copied, ns=(1, 1))
-    copied.replace(secret_key)
-    assert source() == Credential("id-1", "key-3", "token-1"), "a copy that kept its time"
-    secret_key.write_text("")
-    os.utime(secret_key, ns=(2, 2))
-    with pytest.raises(OperatorFault, match=r"TENCENTCLOUD_SECRET_KEY .* is empty"):
-        source()
-    secret_key.write_bytes(b"\xff")
-    with pytest.raises(OperatorFault, match="cannot be read"):
-        source()
-    secret_key.unlink()
-    with pytest.raises(OperatorFault, match="cannot be read"):
-        source()
+    async def exchange(_: Received, writer: asyncio.StreamWriter) -> None:
+        body, date = error("AuthFailure.SignatureExpire"), formatdate(time.time() + 3600, usegmt=True)
+        writer.write(f"HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        await writer.drain()
+
+    endpoint.exchange = exchange
+    async with cloud(endpoint) as detector:
+        with pytest.raises(OperatorFault) as caught:
+            await RetryingDetector(detector).detect(PhotoBytes(PORTRAIT), DetectOptions())
+    assert caught.value.reason is R.UPSTREAM_CLOCK_SKEW
+    assert len(endpoint.received) == 2
 
 
-@pytest.mark.parametrize("part", ["", " \n", "\u00e9", "a\nX-Other: b", "a b", "a\x7f"])
-def test_a_key_that_cannot_stand_in_a_header_is_none(part: str) -> None:
-    """It would be another header, or none."""
-    for parts in ((part, "key"), ("id", part), ("id", "key", part)):
-        with pytest.raises(OperatorFault, match="empty or malformed"):
-            usable(*parts)
+async def test_a_machine_without_a_descriptor_left_does_not_blame_the_vendor(endpoint: Upstream) -> None:
+    """It is the gate that has no room."""
+    breaker = Breaker(BreakerRules(faults_in_a_row=1))
+    async with cloud(endpoint) as detector:
+        with no_descriptor(), pytest.raises(Overloaded, match="Too many open files"):
+            await BreakingDetector(detector, breaker).detect(PhotoBytes(PORTRAIT), DetectOptions())
+        assert breaker.state is State.CLOSED
+        assert isinstance(await detector.detect(PhotoBytes(PORTRAIT), DetectOptions()), Detection)
 
 
 @pytest.mark.parametrize("hangs", [True, False])
@@ -268,11 +269,6 @@ async def test_a_vendor_that_is_not_reached_in_time_is_its_own_fault(endpoint: U
     assert breaker.state is State.OPEN
     assert endpoint.received[0].line.startswith("CONNECT vendor.example:443 ")
     await detector.aclose()
-
-
-def test_white_space_around_a_key_is_not_its_own() -> None:
-    """A signature with it would be refused at every check."""
-    assert usable(" id", "key\n", "\ttoken ") == Credential("id", "key", "token")
 
 
 async def test_a_photo_refused_by_the_vendor_is_no_error(endpoint: Upstream) -> None:

@@ -150,6 +150,17 @@ async def test_a_call_that_ends_with_its_time_is_the_vendors_fault_if_it_had_a_s
     assert breaker.state is wanted
 
 
+@pytest.mark.parametrize(("stalled", "wanted"), [(1.1, State.CLOSED), (1.3, State.OPEN)])
+@pytest.mark.parametrize("error", [FAULT, asyncio.CancelledError()])
+async def test_what_failed_while_the_gate_stood_still_tells_nothing(error: BaseException, stalled: float, wanted: State) -> None:
+    """A stall before the call does not excuse the vendor."""
+    clock, breaker, inner = iter([0.0, 1.2]), Breaker(BreakerRules(faults_in_a_row=1)), FakeDetector()
+    inner.answer = error
+    deadline.current.set(deadline.Deadline.after(0))
+    await failing(BreakingDetector(inner, breaker, clock=lambda: next(clock), stalled_within=lambda seconds: stalled <= seconds))
+    assert breaker.state is wanted
+
+
 async def test_what_was_paid_for_is_not_tried_again_by_the_caller_either() -> None:
     """Its last attempt found no place, and sent nothing; the first two did. A call that found none at all may come back."""
     answers: list[GateError] = [FAULT, FAULT, Overloaded("much")]

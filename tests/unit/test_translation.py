@@ -13,7 +13,7 @@ from facequality.errors import InvalidRequest
 from facequality.gate import CheckRequest, CheckResult, Gate
 from facequality.guidance import CHINESE, ENGLISH, GUIDANCE
 from facequality.measure import Bound
-from facequality.model import Detection, DetectOptions, Measure, PhotoBytes, PhotoRefused, PhotoUri, Reason
+from facequality.model import Detection, DetectOptions, FindingStatus, Measure, PhotoBytes, PhotoRefused, PhotoUri, Reason
 from facequality.policy import FaceRule, Policy, PolicySet
 from facequality.reload import ReloadFailure
 from facequality.rpc.messages import CheckMessage
@@ -78,7 +78,8 @@ def test_every_finding_comes_across_with_its_guidance(policy: Policy, detection:
         assert message.blocking is finding.blocking
         reason = finding.reason
         assert verdict_pb2.Reason.Name(message.reason) == f"REASON_{reason.name if reason else 'UNSPECIFIED'}"
-        assert message.guidance == (GUIDANCE[reason][CHINESE] if reason else "")
+        is_advice = finding.blocking or finding.status is not FindingStatus.UNDETERMINED
+        assert message.guidance == (GUIDANCE[reason][CHINESE] if reason and is_advice else "")
 
 
 def test_a_policys_own_sentences_come_first() -> None:

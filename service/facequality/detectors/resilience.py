@@ -38,16 +38,19 @@ class BreakingDetector(DetectorDecorator):
         *,
         fair_seconds: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
+        stalled_within: Callable[[float], bool] = lambda _: False,
         on_state: Callable[[State], None] = lambda _: None,
     ) -> None:
         """A deadline spent in less than ``fair_seconds`` is not the vendor's fault, or impatient callers would close the gate.
 
+        Nor is a failure while the gate itself stood still, which ``stalled_within`` tells of the last so many seconds.
         ``on_state`` is told of each new state.
         """
         super().__init__(inner)
         self._fair_seconds = fair_seconds
         self._breaker = breaker or Breaker()
         self._clock = clock
+        self._stalled_within = stalled_within
         self._on_state = on_state
         self._told = self._breaker.state
 
@@ -81,6 +84,8 @@ class BreakingDetector(DetectorDecorator):
 
     def _is_fault(self, photo: Photo, error: BaseException, seconds: float) -> bool:
         """Whether an error tells of the vendor. What it downloads is no faster than the host that the caller chose."""
+        if self._stalled_within(seconds):
+            return False
         if isinstance(photo, PhotoUri):
             return outcome_of(error) in FAULTS and not isinstance(error, UpstreamSilent)
         return outcome_of(error) in FAULTS or (_timed_out(error) and seconds >= self._fair_seconds)

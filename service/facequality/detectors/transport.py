@@ -8,6 +8,7 @@ timeout), so failures are told apart by their cause, and by whether the body had
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import socket
 import ssl
@@ -47,6 +48,10 @@ Body = Callable[[], Iterable[bytes]] | None
 
 class HttpFailure(Exception):
     """No answer. The text names the kind of failure only."""
+
+
+class NoRoom(HttpFailure):
+    """This machine cannot open another connection."""
 
 
 class BadAnswer(Exception):
@@ -134,7 +139,7 @@ class HttpClient:
         the peer had closed it before it read the request. The body then leaves, and ``on_sent`` is called, a second time.
 
         Raises:
-            HttpFailure: no answer, or not the whole of it.
+            HttpFailure: no answer, or not the whole of it; NoRoom if this machine is why.
             BadAnswer: the answer is not HTTP.
             AnswerTooLarge: the answer exceeds ``max_answer_bytes``.
         """
@@ -305,9 +310,15 @@ _CAUSES: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
+_OUT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+"""File descriptors, the system's too; buffers, memory, ports."""
+
+
 def _translated(error: Exception, *, sent: bool) -> HttpFailure | BadAnswer:
     # httpx wraps what the transport knows of; the rest comes as it is.
     cause = error.__cause__ or error if isinstance(error, httpx.HTTPError) else error
+    if isinstance(cause, OSError) and cause.errno in _OUT_OF:
+        return NoRoom(f"no connection can be opened: {cause.strerror}")
     if sent and isinstance(cause, aiohttp.ClientResponseError) and not isinstance(cause, aiohttp.ClientHttpProxyError):
         return BadAnswer("the answer is not HTTP")
     for kind, text in _CAUSES:

@@ -35,7 +35,16 @@ AGEING_GRACE_SECONDS = 5
 PING_SECONDS = 5
 """Clients may ping this often, in use or not: gRPC's own 5 minutes would close the connections of an ordinary keepalive."""
 
+CONCURRENT_STREAMS = 1000
+"""Calls on one connection, beyond which its client waits: an answer that nobody takes holds 24 KB of gRPC's."""
+
+PENDING_CALLS = 4000
+"""Calls that may wait to be begun while the event loop is behind; gRPC would cancel some from 1,000 on, unseen by any metric."""
+
 _OPTIONS = (
+    ("grpc.max_concurrent_streams", CONCURRENT_STREAMS),
+    ("grpc.server.max_pending_requests", PENDING_CALLS),
+    ("grpc.server.max_pending_requests_hard_limit", PENDING_CALLS),
     ("grpc.http2.min_ping_interval_without_data_ms", 1000 * PING_SECONDS),
     ("grpc.keepalive_permit_without_calls", 1),
     # Otherwise a second server binds the same port and takes half the calls.

@@ -162,6 +162,8 @@ def _judgement(judgement: model.Judgement, words: _Words) -> _Fields:
 
 
 def _finding(finding: model.Finding, words: _Words) -> _Fields:
+    # That another photo is needed is no advice beside a verdict that accepts this one.
+    guides = finding.blocking or finding.status is not model.FindingStatus.UNDETERMINED
     return {
         "measure": _MEASURES[finding.measure],
         "observed": finding.observed,
@@ -171,7 +173,7 @@ def _finding(finding: model.Finding, words: _Words) -> _Fields:
         "status": _STATUSES[finding.status],
         "blocking": finding.blocking,
         "reason": _REASONS[finding.reason] if finding.reason is not None else None,
-        "guidance": words.of(finding.reason) if finding.reason is not None else None,
+        "guidance": words.of(finding.reason) if finding.reason is not None and guides else None,
     }
 
 

@@ -16,8 +16,17 @@ from facequality.detector import DetectorInfo
 from facequality.detectors.sharing import Fingerprint
 from facequality.detectors.tencentcloud import protocol, signature
 from facequality.detectors.tencentcloud.credentials import CredentialSource
-from facequality.detectors.transport import AnswerTooLarge, BadAnswer, HttpAnswer, HttpClient, HttpFailure, Url
-from facequality.errors import ErrorReason, GateError, InvalidRequest, OperatorFault, Retry, UpstreamFault, UpstreamSilent
+from facequality.detectors.transport import AnswerTooLarge, BadAnswer, HttpAnswer, HttpClient, HttpFailure, NoRoom, Url
+from facequality.errors import (
+    ErrorReason,
+    GateError,
+    InvalidRequest,
+    OperatorFault,
+    Overloaded,
+    Retry,
+    UpstreamFault,
+    UpstreamSilent,
+)
 from facequality.measure import FACE_MEASURES
 from facequality.model import Detection, DetectOptions, Photo, PhotoBytes, PhotoRefused
 
@@ -27,6 +36,9 @@ INFO = DetectorInfo("tencentcloud", frozenset(FACE_MEASURES), paid=True, cloud_c
 
 MOST_SKEW = 86_400.0
 """The vendor's clock is not believed if it differs by more, s."""
+
+SAME_CLOCK = 5.0
+"""Offsets from the vendor's clock that differ by less are one, s: its answers give whole seconds, and take some."""
 
 DEFAULT_ENDPOINT = "https://iai.tencentcloudapi.com"
 
@@ -98,10 +110,11 @@ class TencentCloudDetector:
             self._always["X-TC-Content-SHA256"] = signature.UNSIGNED_PAYLOAD
 
     async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
-        """Call DetectFace once, or twice if a kept connection had died.
+        """Call DetectFace once; twice if a kept connection had died, or if the first answer showed that the clock is wrong.
 
         Raises:
             GateError: the vendor's error, or UPSTREAM_NETWORK, UPSTREAM_HTTP_STATUS, UPSTREAM_MALFORMED, UPSTREAM_CREDENTIALS.
+            Overloaded: this machine cannot open another connection.
         """
         if isinstance(photo, _HashedPhoto):
             body, sha256 = photo.body, photo.sha256
@@ -110,12 +123,23 @@ class TencentCloudDetector:
             sha256 = signature.UNSIGNED_PAYLOAD_SHA256 if self._options.unsigned_payload else await _sha256(body)
         sends = _Sends(self._on_paid_call)
         try:
-            answer = await self._request(self._headers(len(body), sha256), body, sends)
-            return self._read(answer, options)
+            return await self._exchange(body, sha256, sends, options)
         except GateError as error:
             if sends.count > 1:
                 error.retry = _SENT_TWICE.get(error.retry, error.retry)
             raise
+
+    async def _exchange(
+        self, body: protocol.RequestBody, sha256: str, sends: _Sends, options: DetectOptions
+    ) -> Detection | PhotoRefused:
+        """Send a request; a second time if meanwhile, by whichever answer, the vendor's clock has become known."""
+        signed_with = self._offset
+        try:
+            return self._read(await self._request(self._headers(len(body), sha256), body, sends), options)
+        except _ClockSkew:
+            if self._offset == signed_with:
+                raise
+        return self._read(await self._request(self._headers(len(body), sha256), body, sends), options)
 
     async def _request(self, headers: dict[str, str], body: protocol.RequestBody, sends: _Sends) -> HttpAnswer:
         seconds = self._options.attempt_seconds
@@ -128,6 +152,8 @@ class TencentCloudDetector:
             kind, what = (UpstreamSilent, "gave no answer") if sends.count else (UpstreamFault, "was not reached")
             text = f"DetectFace {what} within {seconds:g} s"
             raise kind(ErrorReason.UPSTREAM_NETWORK, text, retry=_retry(sends.count)) from error
+        except NoRoom as error:
+            raise Overloaded(str(error)) from error
         except HttpFailure as error:
             text = f"DetectFace gave no answer: {error}" if sends.count else f"DetectFace was not reached: {error}"
             raise UpstreamFault(ErrorReason.UPSTREAM_NETWORK, text, retry=_retry(sends.count)) from error
@@ -142,6 +168,7 @@ class TencentCloudDetector:
         except OperatorFault as error:
             if error.reason is ErrorReason.UPSTREAM_CLOCK_SKEW:
                 self._learn_offset(answer.headers.get("date", ""))
+                raise _ClockSkew(error.reason, error.message, metadata=error.metadata) from error
             if error.reason is ErrorReason.MODEL_VERSION_NOT_ALLOWED and options.face_model_version:
                 raise InvalidRequest.field(
                     error.reason, "options.face_model_version", "the vendor does not allow it", metadata=error.metadata
@@ -171,6 +198,8 @@ class TencentCloudDetector:
         if abs(offset) > MOST_SKEW:
             log.warning("detector.clock_not_believed", detector=INFO.name, seconds=round(offset))
             return
+        if abs(offset - self._offset) < SAME_CLOCK:
+            return
         self._offset = offset
         log.warning("detector.clock_skew", detector=INFO.name, seconds=round(self._offset))
 
@@ -190,6 +219,10 @@ class TencentCloudDetector:
         if ids is not None and ids.traceparent is not None:
             headers[correlation.TRACEPARENT_HEADER] = ids.traceparent
         return headers
+
+
+class _ClockSkew(OperatorFault):
+    """The vendor refused a signature for its time. Whatever can be done about it has been: it is not tried again."""
 
 
 class _Sends:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,36 +16,63 @@ log = structlog.get_logger()
 MOST_CHARACTERS = 64 * 1024
 """Read of a file; a token takes a few thousand."""
 
+REPLACEMENT_SECONDS = 5.0
+"""How long files may be unusable before that is an error, s."""
+
+_Stamps = tuple[tuple[int, ...], ...]
+
 CredentialSource = Callable[[], Credential]
 """Gives the credential of the moment; raises OperatorFault if there is none that can be used."""
 
 
 class FileCredentials:
-    """One file per value, as Kubernetes mounts a Secret. White space around a value is dropped."""
+    """One file per value, as Kubernetes mounts a Secret. White space around a value is dropped.
 
-    def __init__(self, secret_id: Path, secret_key: Path, token: Path | None = None) -> None:
-        """Read nothing yet."""
+    Files are not replaced all at once: while they cannot be used, the credential that they held before is, for a few seconds.
+    """
+
+    def __init__(
+        self, secret_id: Path, secret_key: Path, token: Path | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Read nothing yet; ``clock`` gives seconds."""
         self._paths = (secret_id, secret_key) if token is None else (secret_id, secret_key, token)
-        self._stamp: tuple[tuple[int, ...], ...] = ()
+        self._clock = clock
+        self._good_at = 0.0
+        self._stamps: _Stamps = ()
         self._credential: Credential | None = None
 
     def __call__(self) -> Credential:
         """Return the credential; the files are read again only when one has changed.
 
         Raises:
-            OperatorFault: a file cannot be read or is empty.
+            OperatorFault: a file cannot be read, is empty or malformed, and has been for a while.
         """
         try:
-            stamp = tuple(_stamp(path) for path in self._paths)
-            if self._credential is None or stamp != self._stamp:
-                credential = usable(*(_read(path) for path in self._paths))
-                if self._credential not in (None, credential):
-                    log.info("credentials.changed", files=[str(path) for path in self._paths])
-                self._credential, self._stamp = credential, stamp
-        except (OSError, UnicodeDecodeError) as error:
+            stamps, credential = self._look(), self._credential
+            if credential is None or stamps != self._stamps:
+                credential = self._take(stamps)
+            self._good_at = self._clock()
+        except (OSError, UnicodeDecodeError, OperatorFault) as error:
+            if self._credential is not None and self._clock() - self._good_at <= REPLACEMENT_SECONDS:
+                return self._credential
+            if isinstance(error, OperatorFault):
+                raise
             text = "a file of TENCENTCLOUD_SECRET_ID_FILE, _KEY_FILE or TENCENTCLOUD_TOKEN_FILE cannot be read"
             raise OperatorFault(ErrorReason.UPSTREAM_CREDENTIALS, text) from error
-        return self._credential
+        return credential
+
+    def _look(self) -> _Stamps:
+        return tuple(_stamp(path) for path in self._paths)
+
+    def _take(self, stamps: _Stamps) -> Credential:
+        credential = usable(*(_read(path) for path in self._paths))
+        if self._look() != stamps:
+            # The id may be of one key, and the secret of another.
+            raise OSError("the files are being replaced")
+        if self._credential not in (None, credential):
+            log.info("credentials.changed", files=[str(path) for path in self._paths])
+        self._credential, self._stamps = credential, stamps
+        return credential
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""HTTP/2 pings of idle clients, frame by frame."""
+"""What HTTP/2 itself allows to clients, frame by frame."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from tests.running import running
 
 SETTINGS, PING, GOAWAY = 4, 6, 7
 """Types of HTTP/2 frames."""
+MAX_CONCURRENT_STREAMS = b"\0\3"
+"""An HTTP/2 setting."""
 
 
 def frame(kind: int, payload: bytes = b"") -> bytes:
@@ -26,6 +28,19 @@ async def goes_away(reader: asyncio.StreamReader) -> None:
         header = await reader.readexactly(9)
         kind = header[3]
         await reader.readexactly(int.from_bytes(header[:3], "big"))
+
+
+async def test_a_connection_carries_only_so_many_calls() -> None:
+    """Each whose answer is not taken holds memory that no other bound counts."""
+    async with running(local()[0]) as (_, ports):
+        reader, writer = await asyncio.open_connection("127.0.0.1", ports.grpc)
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS))
+        header = await reader.readexactly(9)
+        assert header[3] == SETTINGS
+        payload = await reader.readexactly(int.from_bytes(header[:3], "big"))
+        settings = {payload[at : at + 2]: int.from_bytes(payload[at + 2 : at + 6], "big") for at in range(0, len(payload), 6)}
+        assert settings[MAX_CONCURRENT_STREAMS] == server.CONCURRENT_STREAMS
+        writer.close()
 
 
 @pytest.mark.parametrize(("seconds", "welcome"), [(0.02, True), (60, False)])

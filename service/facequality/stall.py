@@ -1,0 +1,54 @@
+"""Tells when the event loop stood still: the node froze, the processor was somebody else's, or code held it up."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Self
+
+import structlog
+
+log = structlog.get_logger()
+
+PERIOD_SECONDS = 0.1
+"""How often the loop's lag is measured."""
+
+STALL_SECONDS = 0.3
+"""From so much lag on, s, the loop stood still: what timed out meanwhile says nothing about those who were waited for."""
+
+
+class StallWatch:
+    """A context manager that measures how late the running event loop calls back."""
+
+    def __init__(self, on_lag: Callable[[float], None] = lambda _: None) -> None:
+        """``on_lag`` is told of each measurement, s."""
+        self._on_lag = on_lag
+        self._last = -math.inf
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self._loop = asyncio.get_running_loop()
+        self._schedule()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        self._timer.cancel()
+
+    def stalled_within(self, seconds: float) -> bool:
+        """Whether the loop has stood still in the last ``seconds``."""
+        return self._loop.time() - self._last <= seconds
+
+    def _schedule(self) -> None:
+        self._due = self._loop.time() + PERIOD_SECONDS
+        # Not a task's sleep: those whose time ran out meanwhile must find the stall noted, and they run after all timers.
+        self._timer = self._loop.call_at(self._due, self._measure)
+
+    def _measure(self) -> None:
+        lag = max(0.0, self._loop.time() - self._due)
+        self._on_lag(lag)
+        if lag >= STALL_SECONDS:
+            self._last = self._loop.time()
+            log.warning("loop.stalled", seconds=round(lag, 2))
+        self._schedule()
