@@ -9,9 +9,9 @@ import sys
 
 def main() -> None:
     """Run the command line."""
-    # Process 1, which a container's is, does not die of a signal that it has no handler for; what follows takes a while.
+    # A container's process 1 ignores signals without a handler; the imports below take a while.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    # gRPC's core writes lines of its own, in no form, of what its errors say anyway; it looks here when it is imported.
+    # gRPC's core reads this on import. Its unstructured log lines repeat what its errors say.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from facequality.cli import cli  # noqa: PLC0415
 

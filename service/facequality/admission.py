@@ -1,4 +1,4 @@
-"""Which calls may begin: places for calls, room for their messages, and a short line of those who wait for either."""
+"""Admission control: a limit on calls, a limit on the bytes of their messages, and a short queue for both."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from facequality.errors import Overloaded
 
 @dataclass(frozen=True, slots=True)
 class AdmissionLimits:
-    """How much the gate takes at a time."""
+    """The limits of admission."""
 
     calls: int
-    """Calls that run."""
+    """Calls in progress."""
     message_bytes: int
-    """Bytes of the messages that they hold."""
+    """Bytes of their messages."""
     largest_message: int
-    """Bytes that are set aside for a call until its message has been read."""
+    """Bytes reserved for a call until its message has been read."""
     queued: int
-    """Calls that wait for a place or for room."""
+    """Calls that may wait for either limit."""
     queue_seconds: float
-    """How long one waits at most."""
+    """Longest wait, s."""
 
 
 class Admission:
-    """Lets calls begin, first come first served, and refuses the rest. For one event loop."""
+    """Admits calls, first come first served, and refuses the rest. For use in one event loop."""
 
     def __init__(self, limits: AdmissionLimits, *, on_shed: Callable[[str], None] = lambda _: None) -> None:
-        """``on_shed`` is told why each refused call was: queue_full or queue_time."""
+        """``on_shed`` is told the cause of each refusal: queue_full or queue_time."""
         self._limits = limits
         self._on_shed = on_shed
         self._line: deque[asyncio.Future[None]] = deque()
@@ -39,26 +39,26 @@ class Admission:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of messages held, or set aside for."""
+        """Bytes of messages held or reserved."""
         return self._held
 
     @property
     def queued(self) -> int:
-        """Calls that wait."""
+        """Calls waiting."""
         return len(self._line)
 
     def enter_at_once(self) -> Place | None:
-        """Take a place, and room for the largest message, if both are there and nobody waits for them."""
+        """Take a place and reserve room for the largest message, if both are free and nobody is waiting."""
         if self._line or not self._fits():
             return None
         self._take()
         return Place(self, self._limits.largest_message)
 
     async def enter(self) -> Place:
-        """Wait for a place, and for room for the largest message.
+        """Wait for a place and for room for the largest message.
 
         Raises:
-            Overloaded: the line is full, or the wait was too long.
+            Overloaded: the queue is full, or the wait was too long.
         """
         place = self.enter_at_once()
         if place is None:
@@ -67,7 +67,7 @@ class Admission:
         return place
 
     def give_back(self, size: int, *, place: bool) -> None:
-        """Take back room, and perhaps a place; whoever stands first in the line may have them."""
+        """Take back room, and perhaps a place, and admit those who have waited longest."""
         self._held -= size
         self._running -= place
         while self._line and self._fits():
@@ -111,7 +111,7 @@ class Admission:
 
 
 class Place:
-    """One admitted call's place and room."""
+    """The place and the room of one admitted call."""
 
     __slots__ = ("_admission", "_size")
 
@@ -121,7 +121,7 @@ class Place:
         self._size = size
 
     def shrink(self, size: int) -> None:
-        """Keep room for ``size`` bytes alone: the message has been read."""
+        """Keep only ``size`` bytes reserved: the message has been read."""
         spare = self._size - size
         self._size = size
         self._admission.give_back(spare, place=False)

@@ -65,7 +65,7 @@ class Breaker:
         return max(0.0, self._opened_at + self.rules.open_seconds - now) if self.state is State.OPEN else 1.0
 
     def record(self, ticket: int, *, fault: bool, now: float) -> None:
-        """An admitted call ended. One that was admitted before the last change of state no longer tells anything."""
+        """Record how an admitted call ended; calls admitted before the last change of state are ignored."""
         if ticket != self._era:
             return
         if self.state is State.HALF_OPEN:
@@ -85,7 +85,7 @@ class Breaker:
                 self._open(now)
 
     def release(self, ticket: int) -> None:
-        """An admitted call ended without telling anything of what is protected: cancelled, or the caller's own error."""
+        """Record that an admitted call ended without a result: it was cancelled, or the error was its caller's."""
         if ticket == self._era and self.state is State.HALF_OPEN:
             self._probing -= 1
 

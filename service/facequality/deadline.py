@@ -1,4 +1,4 @@
-"""A call's time: one budget for waiting, reading, every attempt and the answer."""
+"""A call's deadline: one budget for queueing, reading, every attempt and the response."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from types import TracebackType
 from facequality.errors import DeadlineExceeded
 
 NEARLY_OVER_SECONDS = 0.1
-"""With no more of its time left, s, a cancelled call was ended by its caller's deadline, not by a loss of interest.
+"""A call cancelled with less time than this left, s, has reached its caller's deadline, whose timer may fire a little earlier.
 
-The caller's own timer may fire a little before the gate's.
+With more left, its caller has lost interest.
 """
 
 
 def fair_seconds(budget: float) -> float:
-    """Tell how much of a call's budget, s, a detector must have had to be blamed for not answering in it."""
+    """Return how much of a call's budget, s, a detector must have had to be blamed for not answering."""
     return min(1.0, 0.8 * budget)
 
 
@@ -37,23 +37,23 @@ class Deadline:
 
     @property
     def latest_start(self) -> float:
-        """When a detector must be called, event loop's time, s, to have its fair part of the budget."""
+        """The latest time to call a detector so that it has a fair part of the budget; event loop's time, s."""
         return self.at - fair_seconds(self.budget)
 
     def cover(self, others: Iterable[Deadline | None]) -> None:
-        """Last as long as the longest of others; None has no end."""
+        """Extend or shorten to the latest of other deadlines; None has no end."""
         self.at, self.budget = max((each.at, each.budget) if each is not None else (math.inf, math.inf) for each in others)
 
 
 current: ContextVar[Deadline | None] = ContextVar("facequality_deadline", default=None)
-"""The deadline of the call that this task serves."""
+"""The deadline of the call that the current task serves."""
 
 
 class Enforced:
-    """A context manager that ends what is within when the call's time is spent, or a limit of its own.
+    """A context manager that cancels its body at the call's deadline, or at a limit of its own.
 
     Raises:
-        DeadlineExceeded: it is.
+        DeadlineExceeded: the time is up.
     """
 
     __slots__ = ("_awaited", "_budget", "_limit", "_timer")
@@ -71,7 +71,7 @@ class Enforced:
         if deadline is not None and deadline.at < at:
             at, self._budget = deadline.at, deadline.budget
         if at <= now:
-            # A timer alone would let a whole request leave, and be paid, before it fires.
+            # A timer would only fire after a whole request had been sent, and billed.
             raise DeadlineExceeded(self._budget, self._awaited)
         self._timer = asyncio.timeout_at(at if at < math.inf else None)
         await self._timer.__aenter__()

@@ -12,14 +12,14 @@ from typing import Any
 from prometheus_client import CollectorRegistry, start_http_server
 
 REQUEST_SECONDS = 10.0
-"""Longest request, from connecting to the last byte of its answer: each one holds a thread."""
+"""Longest request, from connecting to the last byte of the response, s."""
 
 
 CONNECTIONS = 16
-"""Requests at a time; who comes beyond them is hung up on. Each takes two threads from the checks."""
+"""Requests served at a time; further connections are closed at once. Each takes two threads."""
 
 NO_DESCRIPTOR_SECONDS = 0.2
-"""Pause where a connection cannot be accepted: it stays in the queue, and would be tried again at once, for ever."""
+"""Pause when a connection cannot be accepted, s: it stays in the queue and would be retried in a busy loop."""
 
 
 def serve_metrics(host: str, port: int, registry: CollectorRegistry) -> tuple[int, Callable[[], None]]:
@@ -69,7 +69,7 @@ def _bounded(handler: Any) -> Any:
             end = threading.Timer(REQUEST_SECONDS, self._cut)
             end.start()
             try:
-                # An answer to who was cut, or has gone, is nobody's: the server would print a traceback.
+                # The server would print a traceback for every client that was cut off or has gone.
                 with contextlib.suppress(ConnectionError):
                     super().handle()
             finally:

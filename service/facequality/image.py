@@ -105,7 +105,7 @@ class PhotoFile:
         reads: float = math.inf,
         proceed: Callable[[], None] = lambda: None,
     ) -> None:
-        """Show ``exif_blocks`` of Exif at most; fail after so many ``reads``. ``proceed`` is called at each, and may raise."""
+        """Show the first ``exif_blocks`` of Exif only; fail after so many ``reads``, each of which calls ``proceed`` first."""
         self._data = data
         self._position = 0
         self._exif_blocks = exif_blocks

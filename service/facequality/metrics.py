@@ -63,7 +63,7 @@ class Metrics:
         self.registry = registry
         disable_created_metrics()
         call = ("grpc_type", "grpc_service", "grpc_method")
-        # To find a child costs more than to count.
+        # Looking up a labelled child costs more than incrementing it.
         self._child: Callable[..., Any] = functools.cache(lambda metric, *labels: metric.labels(*labels))
 
         def counter(name: str, text: str, labels: Iterable[str] = ()) -> Counter:

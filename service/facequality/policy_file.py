@@ -85,7 +85,7 @@ class _Loader:
         self._mistakes: list[Mistake] = []
         self._total = 0
         self._is_complete = True
-        """Whether every file could be read: or nobody knows which policies there are."""
+        """False once a file could not be read: then "there is no such policy" cannot be said of any name."""
         self._entries: dict[str, _Entry] = {}
         self._default: _Place | None = None
         self._resolved: dict[str, Policy | None] = {}

@@ -1,4 +1,4 @@
-"""Gives memory back to the system after a burst: glibc keeps every free page below one in use, whatever its thresholds are."""
+"""Returns memory to the system after a burst: glibc keeps every free page that lies below one in use."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 PAUSE_SECONDS = 0.5
-"""How often it is looked whether a burst is over."""
+"""How often to check whether a burst is over, s."""
 
 WORTH_BYTES = 64 * 1024 * 1024
-"""Less is kept for the next checks: giving back takes milliseconds, and so does having it again."""
+"""Less than this is kept: returning memory takes milliseconds, and so does getting it again."""
 
 
 def resident_bytes() -> int:
-    """Memory of this process that is in use or kept, by Linux's count; 0 where that cannot be read."""
+    """Return the resident memory of this process; 0 where Linux does not tell."""
     try:
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
     except OSError:
@@ -25,7 +25,7 @@ def resident_bytes() -> int:
 
 
 async def reclaim(idle: Callable[[], bool]) -> None:
-    """Give back, for ever, what bursts leave, whenever ``idle``; return at once where the C library is not glibc."""
+    """Return what bursts leave behind, whenever ``idle``, for ever; do nothing where the C library is not glibc."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is None:
         return
@@ -33,6 +33,6 @@ async def reclaim(idle: Callable[[], bool]) -> None:
     while True:
         await asyncio.sleep(PAUSE_SECONDS)
         if idle() and resident_bytes() > kept + WORTH_BYTES:
-            # The allocator is locked meanwhile: that is why nobody may be waiting.
+            # This locks the allocator, so nobody may be waiting.
             await asyncio.to_thread(trim, 0)
             kept = resident_bytes()

@@ -67,7 +67,7 @@ def show_policies(console: Console, policies: PolicySet, names: list[str]) -> No
 
 
 def _finding(finding: verdict_pb2.Finding) -> str:
-    """Say what was found and what it misses; of what has no number, what the person can do."""
+    """Describe the bound that was missed; for measures without a number, return the guidance."""
     measure = _MEASURES.get(finding.measure)
     if measure is not None and MEASURES[measure].is_flag and finding.HasField("observed"):
         return finding.guidance

@@ -1,4 +1,4 @@
-"""Tells when the event loop stood still: the node froze, the processor was somebody else's, or code held it up."""
+"""Detects when the event loop stands still: the node froze, the CPU was taken away, or code blocked it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PERIOD_SECONDS = 0.1
 """How often the loop's lag is measured."""
 
 STALL_SECONDS = 0.3
-"""From so much lag on, s, the loop stood still: what timed out meanwhile says nothing about those who were waited for."""
+"""A lag from which on the loop counts as stalled, s: what timed out meanwhile says nothing about the other side."""
 
 
 class StallWatch:
@@ -42,7 +42,7 @@ class StallWatch:
 
     def _schedule(self) -> None:
         self._due = self._loop.time() + PERIOD_SECONDS
-        # Not a task's sleep: those whose time ran out meanwhile must find the stall noted, and they run after all timers.
+        # A timer, not a task: tasks whose time ran out meanwhile run after all timers, and must find the stall noted.
         self._timer = self._loop.call_at(self._due, self._measure)
 
     def _measure(self) -> None:

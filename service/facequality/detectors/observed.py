@@ -76,7 +76,7 @@ _OUTCOMES = {
 def outcome_of(error: BaseException) -> Outcome:
     """Class an exception that ended a detector call."""
     if isinstance(error, InvalidRequest):
-        # Also of a reason that is the operator's where the caller has not chosen.
+        # Also for reasons that are normally the operator's, where the caller chose the value.
         return Outcome.CALLER
     if isinstance(error, GateError):
         return _OUTCOMES[error.reason]

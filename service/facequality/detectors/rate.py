@@ -15,9 +15,9 @@ from facequality.errors import ErrorReason, LimitReached, Overloaded
 from facequality.model import Detection, DetectOptions, Photo, PhotoRefused
 
 BURST = 0.05
-"""Calls that may be made at once, as a share of a second's quota. The rest of it is the refill: together they never exceed it."""
+"""Burst as a share of a second's quota. The rest is the refill rate, so that no second ever exceeds the quota."""
 LONGEST_WAIT = 1.0
-"""How long a call waits for its turn, s."""
+"""Longest wait of a call for its turn, s."""
 
 
 class RateLimitedDetector(DetectorDecorator):
@@ -58,7 +58,7 @@ class RateLimitedDetector(DetectorDecorator):
 
 
 class ConcurrencyLimitedDetector(DetectorDecorator):
-    """As many calls in progress as there are connections: one that waited in the pool would look like a vendor that hangs."""
+    """Limits calls to the number of connections: a call that waited in the pool would look like a vendor that hangs."""
 
     def __init__(self, inner: Detector, calls: int, *, on_refused: Callable[[], None] = lambda: None) -> None:
         """``on_refused`` is told of each call whose turn came too late."""
@@ -93,7 +93,7 @@ class ConcurrencyLimitedDetector(DetectorDecorator):
 async def _in_turn(
     acquire: Callable[[], Awaitable[object]], seconds: float = math.inf, *, give_back: Callable[[], None] = lambda: None
 ) -> None:
-    """Acquire within ``seconds``, and while the call has time to make use of its turn: with less it would be paid for nothing.
+    """Acquire within ``seconds``, and while the call has enough time left to use its turn: else it would be paid for nothing.
 
     Raises:
         TimeoutError: the turn did not come.
@@ -106,11 +106,11 @@ async def _in_turn(
             async with asyncio.timeout_at(until if until < math.inf else None):
                 await acquire()
         except TimeoutError:
-            # A shared call gets more time when a more patient caller joins it,
+            # A more patient caller that joins a shared call extends its deadline.
             if _until(end) <= until:
                 raise
         else:
-            # and less when that one leaves.
+            # Its leaving shortens it again: the turn may have come too late.
             if until > began and _until(end) < now():
                 give_back()
                 raise TimeoutError

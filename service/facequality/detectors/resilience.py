@@ -1,4 +1,4 @@
-"""Decorators of the port for a detector that may fail and is paid per call: a circuit breaker, and bounded retries."""
+"""Decorators of the port for a detector that may fail and is paid per call: a circuit breaker and bounded retries."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from facequality.errors import ErrorReason, GateError, Retry, UpstreamFault, Ups
 from facequality.model import Detection, DetectOptions, Photo, PhotoRefused, PhotoUri
 
 FAULTS = frozenset({Outcome.NETWORK, Outcome.UPSTREAM, Outcome.MALFORMED})
-"""Outcomes that count against the vendor; verdicts, callers' and operators' errors, throttling and cancellations do not."""
+"""Outcomes that count as vendor faults; verdicts, callers' and operators' errors, throttling and cancellations do not."""
 
 ATTEMPTS = 3
 FIRST_WAIT = 0.1
-"""Full jitter: a wait is drawn from 0 to a bound that begins here and doubles, s."""
+"""Full jitter: waits are drawn from 0 to a bound that starts here and doubles, s."""
 THROTTLED_WAIT = 1.0
-"""A throttling vendor is not asked again sooner, s."""
+"""Least wait after the vendor has throttled, s."""
 
 
 class BreakingDetector(DetectorDecorator):
-    """Refuses at once while the vendor is known to be down."""
+    """Refuses calls at once while the vendor is known to be failing."""
 
     def __init__(
         self,
@@ -41,9 +41,9 @@ class BreakingDetector(DetectorDecorator):
         stalled_within: Callable[[float], bool] = lambda _: False,
         on_state: Callable[[State], None] = lambda _: None,
     ) -> None:
-        """A deadline spent in less than ``fair_seconds`` is not the vendor's fault, or impatient callers would close the gate.
+        """A deadline that expires in less than ``fair_seconds`` is no vendor fault: impatient callers must not open the breaker.
 
-        Nor is a failure while the gate itself stood still, which ``stalled_within`` tells of the last so many seconds.
+        Nor is a failure during which the gate itself stood still; ``stalled_within(seconds)`` tells whether it did that recently.
         ``on_state`` is told of each new state.
         """
         super().__init__(inner)
@@ -61,7 +61,7 @@ class BreakingDetector(DetectorDecorator):
             UpstreamFault: UPSTREAM_BREAKER_OPEN; nothing was sent.
         """
         started = self._clock()
-        # A URI's host may keep its call waiting: such calls alone must not hold every probe.
+        # A slow host of a URI must not occupy every probe.
         ticket = self._breaker.admit(started, leave_one=isinstance(photo, PhotoUri))
         self._tell_state()
         if ticket is None:
@@ -83,7 +83,7 @@ class BreakingDetector(DetectorDecorator):
         return answer
 
     def _is_fault(self, photo: Photo, error: BaseException, seconds: float) -> bool:
-        """Whether an error tells of the vendor. What it downloads is no faster than the host that the caller chose."""
+        """Whether an error is the vendor's fault. What it downloads is only as fast as the host that the caller chose."""
         if self._stalled_within(seconds):
             return False
         if isinstance(photo, PhotoUri):
@@ -97,7 +97,7 @@ class BreakingDetector(DetectorDecorator):
 
 
 def _timed_out(error: BaseException) -> bool:
-    """Whether a cancellation came of the call's spent time: a vendor that hangs must open the breaker."""
+    """Whether a cancellation is due to an expired deadline: a vendor that hangs must open the breaker."""
     current = deadline.current.get()
     spent = current is not None and asyncio.get_running_loop().time() >= current.at - deadline.NEARLY_OVER_SECONDS
     return isinstance(error, asyncio.CancelledError) and spent
@@ -105,7 +105,7 @@ def _timed_out(error: BaseException) -> bool:
 
 @dataclass(slots=True)
 class RetryBudget:
-    """Retries cost; calls earn. Under an outage the extra calls stay within a share of the calls."""
+    """A token bucket: calls earn tokens, retries spend them. In an outage, retries stay within a share of the calls."""
 
     share: float = 0.1
     most: float = 10.0
@@ -124,7 +124,7 @@ class RetryBudget:
 
 
 class RetryingDetector(DetectorDecorator):
-    """Tries again what the error table says may help, within a budget and the call's deadline."""
+    """Retries errors that the error table marks as retryable, within a budget and the call's deadline."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class RetryingDetector(DetectorDecorator):
         on_retry: Callable[[GateError], None] = lambda _: None,
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        """``on_retry`` is told of each error that is tried again; ``jitter`` draws between two times, s."""
+        """``on_retry`` is told of each error before its retry; ``jitter`` draws a wait between two bounds, s."""
         super().__init__(inner)
         self._budget = budget or RetryBudget()
         self._on_retry = on_retry
@@ -146,7 +146,7 @@ class RetryingDetector(DetectorDecorator):
         try:
             return await self._inner.detect(photo, options)
         except GateError as error:
-            # Nearly every call succeeds at once: what the rest needs is set up for them alone.
+            # Nearly every call succeeds at once: the retry machinery is set up only when one does not.
             failed: GateError | None = error
         failures = 0
 
@@ -169,7 +169,7 @@ class RetryingDetector(DetectorDecorator):
                     return await self._inner.detect(photo, options)
         except GateError as error:
             if failures > 1 and error.retry is Retry.NEVER:
-                # It sent nothing, but those before it did.
+                # The last attempt sent nothing, but those before it did.
                 error.retry = Retry.SPENT
             raise
         raise AssertionError("the last attempt returns or raises")

@@ -1,8 +1,8 @@
 """HTTP for detectors: the only module that imports an HTTP library.
 
-Requests and responses are httpx's, carried by the maintained aiohttp transport, called directly: after cancelled calls httpx's
-own pool never gives their slots back. The transport's error classes mislead (a reset in mid-answer surfaces as a connect
-timeout), so failures are told apart by their cause, and by whether the body had begun to leave.
+Requests and responses are httpx's. They go through the httpx-aiohttp transport, called directly: httpx's own pool leaks the
+slots of cancelled calls. The transport's error classes mislead (a reset during the response surfaces as a connect timeout), so
+failures are classified by their cause, and by whether sending the body had begun.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ Url = httpx.URL
 
 
 Body = Callable[[], Iterable[bytes]] | None
-"""Makes a request's body, anew each time it is sent; None: no body."""
+"""Makes a request's body anew each time it is sent; None: no body."""
 
 
 class HttpFailure(Exception):
-    """No answer. The text names the kind of failure only."""
+    """There was no answer. The text only names the kind of failure."""
 
 
 class NoRoom(HttpFailure):
@@ -95,7 +95,7 @@ class HttpOptions:
 
 
 class HttpClient:
-    """Sends requests. Has no total time limit of its own: the caller cancels, and the connection is closed."""
+    """Sends requests. It has no total timeout: the caller cancels, which closes the connection."""
 
     def __init__(self, options: HttpOptions | None = None) -> None:
         """Connect to nothing yet."""
@@ -134,9 +134,9 @@ class HttpClient:
     ) -> HttpAnswer:
         """Send a request and read the whole answer; redirects are not followed.
 
-        ``on_sent`` is called when a connection stands and the body begins to leave. With a body, the headers must give its
-        Content-Length. A kept connection that turns out to have died, before a byte of an answer, is replaced once: most likely
-        the peer had closed it before it read the request. The body then leaves, and ``on_sent`` is called, a second time.
+        ``on_sent`` is called when a connection is established and sending begins. With a body, the headers must give its
+        Content-Length. If a kept connection turns out to have died before a byte of the answer, it is replaced once: most likely
+        the peer had closed it before it read the request. The body is then sent, and ``on_sent`` called, a second time.
 
         Raises:
             HttpFailure: no answer, or not the whole of it; NoRoom if this machine is why.
@@ -184,11 +184,11 @@ class HttpClient:
 
 
 class _NoAllowedAddressError(OSError):
-    """A host name has addresses, but none that is allowed."""
+    """A host name has no allowed address."""
 
 
 class _GuardedResolver(AbstractResolver):
-    """Leaves out every address that is not allowed: the connection goes to the very addresses that were checked."""
+    """Leaves out addresses that are not allowed, so that connections go only to addresses that were checked."""
 
     def __init__(self, inner: Resolver | None, is_allowed: Callable[[IpAddress], bool]) -> None:
         self._inner = inner
@@ -215,19 +215,19 @@ class _Progress:
         self.sent = False
         self.answered = False
         self.reused = False
-        """Whether the connection had carried an exchange before."""
+        """Whether the connection had been used before."""
         self.target = "/"
         """Path and query, escaped as the URL is."""
         self._on_sent = on_sent
         self._replaced = False
 
     def begin_body(self) -> None:
-        """The body begins to leave."""
+        """Sending begins."""
         self.sent = True
         self._on_sent()
 
     def may_replace(self, error: Exception) -> bool:
-        """Whether a kept connection had died; True once."""
+        """Whether a kept connection had died and is to be replaced; True once at most."""
         cause = error.__cause__
         died = isinstance(cause, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
         if not (died and self.reused and not self.answered) or self._replaced:
@@ -237,7 +237,7 @@ class _Progress:
 
 
 class _Body(httpx.AsyncByteStream, aiohttp.Payload):
-    """A body that leaves once a connection stands: a stream to httpx, which only passes it on, and a payload to aiohttp."""
+    """A request's body: a stream to httpx, which only passes it on, and a payload to aiohttp, which sends it."""
 
     def __init__(self, body: Callable[[], Iterable[bytes]], progress: _Progress) -> None:
         super().__init__(body)
@@ -256,7 +256,7 @@ _progress: ContextVar[_Progress] = ContextVar("facequality_exchange")
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Bounds the making of a connection, never hands out one that holds bytes nobody asked for, and keeps a URL as it is."""
+    """Limits the time to connect, discards idle connections with unsolicited bytes, and keeps URLs as they are escaped."""
 
     def __init__(self, connect_seconds: float, **options: Any) -> None:
         super().__init__(**options)
@@ -272,7 +272,7 @@ class _Connector(aiohttp.TCPConnector):
             connection = await super().connect(req, traces, timeout)
             if connection.protocol is None or not connection.protocol.should_close:
                 return connection
-            # Unsolicited bytes on an idle connection would be read as the answer to this request.
+            # Its unsolicited bytes would be read as the answer to this request.
             connection.close()
 
     async def _create_connection(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> ResponseHandler:

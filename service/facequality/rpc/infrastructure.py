@@ -1,4 +1,4 @@
-"""What health and reflection may take: they are never refused for a busy gate, so they must stay small by themselves."""
+"""Limits for health and reflection: they are served however busy the gate is, so their own cost must stay small."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ MAX_MESSAGE_BYTES = 4096
 """A health check names a service, reflection a symbol or a file."""
 
 READ_SECONDS = 1.0
-"""Such a message comes with its call, and the end of the client's sending with it, or not at all."""
+"""Clients send such a message, and half-close, together with the call."""
 
 MAX_READS = 16
-"""Health's messages being read at a time: gRPC takes up to 8 MiB of one before it can be told that it is too large."""
+"""Health messages read at a time: gRPC accepts up to 8 MiB of each before it can be refused as too large."""
 
 MAX_READS_PER_CONNECTION = 8
-"""Or one client's that never end would keep all others' waiting."""
+"""So that one client's unfinished messages cannot block everyone else's."""
 
 MAX_UNREAD = 256
-"""Messages that are being read or wait for it, each of which may have brought 1 MiB."""
+"""Messages being read or waiting to be; each may hold 1 MiB."""
 
 MAX_UNREAD_PER_CONNECTION = 64
-"""Of those; after a proxy has connected anew it may bring many clients' at once."""
+"""A proxy that reconnects may bring many clients' at once."""
 
 MAX_WATCHES = 5000
-"""At a time, 20 KB each."""
+"""Open at a time; each takes 20 KB."""
 
 MAX_WATCHES_PER_CONNECTION = 1000
-"""A client keeps one per connection while it lasts, but a proxy may carry many clients' on one."""
+"""A client keeps one per connection; a proxy may carry many clients' on one."""
 
 MAX_REFLECTIONS = 8
-"""At a time, each always reading."""
+"""Open at a time; each reads continuously."""
 
 REFLECTION_PAUSE_SECONDS = 30.0
-"""How long reflection waits for its client's next message, s."""
+"""Longest wait of reflection for its client's next message, s."""
 
 
 class InfrastructureInterceptor(grpc.aio.ServerInterceptor):
-    """Reads the messages of infrastructure's calls within a time and a size, and bounds how many last.
+    """Reads infrastructure's messages within limits of time and size, and limits how many calls stay open.
 
-    The handlers are registered as if their methods were client-streaming, as those of `AdmissionInterceptor` are: gRPC would
-    take a message as large as a photo, keep it for as long as a watch lasts, and wait for its end for ever.
+    The handlers are registered as if their methods were client-streaming, as in `AdmissionInterceptor`: gRPC would otherwise
+    accept a message as large as a photo, keep it for as long as a watch lasts, and wait for its end for ever.
     """
 
     def __init__(self) -> None:

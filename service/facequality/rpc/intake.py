@@ -1,4 +1,4 @@
-"""How messages are taken in: parsed where a mistake can be answered, and read only once the gate has room for them."""
+"""Reads messages once the gate has room for them, and parses them where a mistake can still be answered properly."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from facequality.errors import ErrorReason, InvalidRequest
 from facequality.rpc.handlers import Context, Continuation, Handler, Method, behaviour_of
 
 MARGIN_SECONDS = 0.02
-"""The gate stops this long before the caller's own deadline, so that the details arrive."""
+"""The gate stops this long before the caller's own deadline, so that the error's details still arrive, s."""
 
 READ_SECONDS = 5.0
-"""A message that is not there by then is not waited for: it would hold room that others need."""
+"""Longest wait for a message, which holds room that others need, s."""
 
 CANCELLATION_SECONDS = 0.2
-"""How long gRPC may take to say that a call which ends without a message was cancelled; a moment, unless the machine is busy."""
+"""How long gRPC may take to report that a call without a message was cancelled; usually a moment, s."""
 
 
 class AdmissionInterceptor(grpc.aio.ServerInterceptor):
     """Gives a unary call its deadline, waits for a place, and only then reads its message.
 
-    The handler is registered as if the method were client-streaming: the wire is the same, but gRPC leaves a message that nobody
-    has asked for in its flow-control window. Health is never refused: a busy gate is not a dead one.
+    The handler is registered as if the method were client-streaming. It is the same on the wire, but gRPC leaves the message in
+    the flow-control window until it is asked for. Health is never refused: a busy gate is not a dead one.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
                     raw = await read_only(context)
                 place.shrink(len(raw))
                 self._on_message(method)
-                # No name may keep the message or its bytes: the handler lets go of the photo as soon as it can.
+                # Keep no reference to the message or its bytes here: the handler releases the photo as soon as it can.
                 message = [parsed(parse, raw)]
                 del raw
                 return await inner(message.pop(), context)
@@ -101,10 +101,10 @@ async def read_only(context: Context) -> bytes:
     Raises:
         InvalidRequest: MESSAGE_MALFORMED, there is none.
     """
-    # The iterator that a handler is given would keep the message for as long as the call lasts.
+    # The request iterator would keep the message alive for as long as the call lasts.
     message: Any = await context.read()
     if message is grpc.aio.EOF:
-        # Also what is read of a call that was cancelled, or whose message is too large: gRPC cancels this task a moment later.
+        # This is also read when the call was cancelled or its message is too large: then gRPC cancels this task a moment later.
         logs.note(message="none came: the caller left, or it is too large for gRPC")
         await asyncio.sleep(CANCELLATION_SECONDS)
         raise InvalidRequest(ErrorReason.MESSAGE_MALFORMED, "the call has no message")

@@ -1,4 +1,4 @@
-"""What stands around every call: its correlation, those who watch it, and the answer to its errors."""
+"""What surrounds every call: correlation, metrics and logs, and the translation of its errors."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _OPERATORS_BUSINESS = frozenset(
 """Codes that are logged as warnings."""
 
 LONGEST_AGENT = 100
-"""So much of a caller's user-agent is logged, characters."""
+"""A caller's user-agent is logged up to this length, characters."""
 
 LONGEST_PUSHBACK = 1.0
-"""A built-in retry is asked to wait no longer than this, s."""
+"""gRPC's built-in retries are asked to wait at most this long, s."""
 
 
 class CallObserver(Protocol):
@@ -58,7 +58,7 @@ class InFlight:
     def __init__(self, metrics: Metrics) -> None:
         """Nothing is in progress yet."""
         self.are_cut = False
-        """Whether those that are left are ended by the gate: their cancellation is not their callers'."""
+        """Whether the gate itself is ending the remaining calls, so that their cancellation is not their callers'."""
         self._count = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -110,7 +110,7 @@ class CallMetrics:
 
 
 class AccessLog:
-    """One line a call; what was noted on the way is on it."""
+    """Logs one line per call, with everything noted on the way."""
 
     def began(self, method: Method) -> None:
         """There is nothing to say yet."""
@@ -210,7 +210,7 @@ class _Call:
         return code or (grpc.StatusCode.OK if error is None else grpc.StatusCode.UNKNOWN)
 
     async def _fail(self, error: Exception) -> None:
-        """Answer every exception in the contract's way; of an unexpected one nothing leaks but that it happened."""
+        """Answer every exception as the contract says; an unexpected one only reveals that it happened."""
         if isinstance(error, GateError):
             vendor = {name: value for name, value in error.metadata.items() if name.startswith("upstream_")}
             logs.note(**vendor, error_reason=error.reason.value, error=error.message)
@@ -220,9 +220,8 @@ class _Call:
         # Trailing metadata given to abort replaces what was set before: keep both.
         trailing = (*self._request_id, *status.trailing_metadata)
         if isinstance(error, GateError) and error.retry_after is not None:
-            # gRPC's built-in retries do not read RetryInfo, but wait as long as this says, even past the call's deadline; below
-            # 0 they give up, and the caller has its answer at once. What the gate has tried again, and may have paid for each
-            # time, they would multiply.
+            # gRPC's built-in retries ignore RetryInfo but obey this, even past the call's deadline; a negative value stops them.
+            # They must not multiply what the gate has already retried, and may have paid for each time.
             is_untried = error.retry is Retry.NEVER and error.retry_after <= LONGEST_PUSHBACK
             pushback = round(1000 * error.retry_after) if is_untried else -1
             trailing = (*trailing, ("grpc-retry-pushback-ms", str(pushback)))
@@ -231,7 +230,7 @@ class _Call:
 
 
 def _let_go(error: BaseException | None) -> None:
-    """Clear the frames that an error has passed: they hold the photo, in a cycle that only the collector would end."""
+    """Clear the frames in an error's traceback: they hold the photo in a reference cycle."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__

@@ -27,7 +27,7 @@ LIVENESS = "liveness"
 """Health name that stands as long as the process does."""
 
 MAX_RECEIVE_BYTES = 8 * 1024 * 1024
-"""Larger than the largest legal photo, so that one over the limit gets its verdict; beyond it gRPC itself refuses."""
+"""Larger than the largest legal photo, so that a photo over the limit gets a verdict; beyond this gRPC itself refuses."""
 
 AGEING_GRACE_SECONDS = 5
 """How much longer than the longest call an aged connection stays open."""
@@ -49,8 +49,8 @@ _OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     # Otherwise a second server binds the same port and takes half the calls.
     ("grpc.so_reuseport", 0),
-    # What may come of a message that nobody has asked for, bytes a call: by its own estimate gRPC would take all of it. A photo
-    # of 3.7 MB then needs four round trips, which is nothing within a cluster.
+    # Bytes of a message that gRPC accepts per call before the handler reads it; by its own estimate it would accept all of it. A
+    # photo of 3.7 MB then takes four round trips, which is negligible within a cluster.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 1024 * 1024),
 )

@@ -80,8 +80,8 @@ class Engine:
             proceed()
             mesh = self._mesh.fit(turned, face)
             if mesh.presence >= MIN_PRESENCE:
-                # The mesh fits a face that is upside down as if it were not: it is counted, but not assessed. How smaller
-                # faces stand than one that is upright does not matter.
+                # The mesh also fits a face that is upside down, wrongly: such a face is counted but not assessed. Once one face
+                # is upright, the orientation of smaller ones is not checked.
                 looked = any(upright is not None for _, upright in found)
                 found.append((face, mesh if looked or not self._finder.is_upside_down(turned, face) else None))
             if len(found) == options.max_face_num:

@@ -35,10 +35,10 @@ log = structlog.get_logger()
 INFO = DetectorInfo("tencentcloud", frozenset(FACE_MEASURES), paid=True, cloud_calibrated=True)
 
 MOST_SKEW = 86_400.0
-"""The vendor's clock is not believed if it differs by more, s."""
+"""A Date of the vendor's that differs by more is not believed, s."""
 
 SAME_CLOCK = 5.0
-"""Offsets from the vendor's clock that differ by less are one, s: its answers give whole seconds, and take some."""
+"""Offsets that differ by less are the same clock, s: Date has whole seconds, and responses take time."""
 
 DEFAULT_ENDPOINT = "https://iai.tencentcloudapi.com"
 
@@ -52,18 +52,18 @@ class CloudOptions:
     region: str = ""
     """X-TC-Region; empty: not sent (DetectFace does not need it)."""
     face_model_version: str = "3.0"
-    """Sent where the caller asks for none."""
+    """For requests that name none."""
     language: str = "en-US"
     """X-TC-Language: of the vendor's messages."""
     attempt_seconds: float = 5.0
     """Limit of one request, from connecting to the whole answer."""
     unsigned_payload: bool = False
-    """Leave the body out of the signature: less CPU for large photos, and then TLS alone protects it."""
+    """Leave the body out of the signature: less CPU for large photos, but only TLS protects it then."""
 
 
 @dataclass(frozen=True, slots=True)
 class _HashedPhoto(PhotoBytes):
-    """A photo whose request's body is made and hashed: once on its way."""
+    """A photo together with its request's body and hash, so that both are made once."""
 
     body: protocol.RequestBody = field(kw_only=True)
     sha256: str = field(kw_only=True)
@@ -91,7 +91,7 @@ class TencentCloudDetector:
         self._clock = clock
         self._offset = 0.0
         self._url = Url(f"{options.endpoint.rstrip('/')}/")
-        # The vendor signs values as they are, its page lower-cases them: in lower case both agree.
+        # The vendor's page lower-cases signed values, its servers do not: lower case suits both.
         host = urlsplit(options.endpoint).netloc.lower()
         self._signed = (("content-type", protocol.CONTENT_TYPE), ("host", host))
         self._always = {
@@ -132,7 +132,7 @@ class TencentCloudDetector:
     async def _exchange(
         self, body: protocol.RequestBody, sha256: str, sends: _Sends, options: DetectOptions
     ) -> Detection | PhotoRefused:
-        """Send a request; a second time if meanwhile, by whichever answer, the vendor's clock has become known."""
+        """Send a request, and once more if the vendor's clock has become known in the meantime, from this response or another."""
         signed_with = self._offset
         try:
             return self._read(await self._request(self._headers(len(body), sha256), body, sends), options)
@@ -177,7 +177,7 @@ class TencentCloudDetector:
 
     @property
     def fingerprint(self) -> Fingerprint | None:
-        """What tells identical calls at no cost: the payload's SHA-256, where its signature needs it anyway; else None."""
+        """How to recognise identical calls for free: by the payload's SHA-256, if its signature needs that anyway; else None."""
         return None if self._options.unsigned_payload else self._hashed
 
     async def _hashed(self, photo: PhotoBytes, options: DetectOptions) -> tuple[str, PhotoBytes]:
@@ -190,7 +190,7 @@ class TencentCloudDetector:
         await self._http.aclose()
 
     def _learn_offset(self, date: str) -> None:
-        """Take the vendor's clock for the next signature: its answer says what time it has."""
+        """Sign by the vendor's clock from now on, as its response's Date tells it."""
         try:
             offset = parsedate_to_datetime(date).timestamp() - self._clock()
         except (ValueError, OverflowError):
@@ -222,11 +222,11 @@ class TencentCloudDetector:
 
 
 class _ClockSkew(OperatorFault):
-    """The vendor refused a signature for its time. Whatever can be done about it has been: it is not tried again."""
+    """The vendor refused a signature for its time. The client has already tried its clock, so this is not retried."""
 
 
 class _Sends:
-    """Counts the requests of one attempt that left, and tells of each."""
+    """Counts the requests sent in one attempt, and reports each."""
 
     def __init__(self, tell: Callable[[], None]) -> None:
         self.count = 0
@@ -238,11 +238,11 @@ class _Sends:
 
 
 _SENT_TWICE = {Retry.YES: Retry.ONCE, Retry.THROTTLE: Retry.SPENT}
-"""An attempt that left twice is followed by fewer."""
+"""After an attempt that sent its request twice, there are fewer retries."""
 
 
 def _retry(sends: int) -> Retry:
-    """A request that left may have been processed, and billed: it leaves no third time."""
+    """A request that was sent may have been processed, and billed: it is not sent a third time."""
     return (Retry.YES, Retry.ONCE, Retry.SPENT)[min(sends, 2)]
 
 

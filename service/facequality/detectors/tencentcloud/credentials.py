@@ -14,21 +14,21 @@ from facequality.errors import ErrorReason, OperatorFault
 log = structlog.get_logger()
 
 MOST_CHARACTERS = 64 * 1024
-"""Read of a file; a token takes a few thousand."""
+"""Read from a file at most; a token takes a few thousand."""
 
 REPLACEMENT_SECONDS = 5.0
-"""How long files may be unusable before that is an error, s."""
+"""How long files may be unusable before it is an error, s."""
 
 _Stamps = tuple[tuple[int, ...], ...]
 
 CredentialSource = Callable[[], Credential]
-"""Gives the credential of the moment; raises OperatorFault if there is none that can be used."""
+"""Returns the current credential; raises OperatorFault if there is no usable one."""
 
 
 class FileCredentials:
     """One file per value, as Kubernetes mounts a Secret. White space around a value is dropped.
 
-    Files are not replaced all at once: while they cannot be used, the credential that they held before is, for a few seconds.
+    Files are not replaced atomically: while they are unusable, the previous credential stays in use for a few seconds.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class FileCredentials:
     def _take(self, stamps: _Stamps) -> Credential:
         credential = usable(*(_read(path) for path in self._paths))
         if self._look() != stamps:
-            # The id may be of one key, and the secret of another.
+            # The id may belong to one key and the secret to another.
             raise OSError("the files are being replaced")
         if self._credential not in (None, credential):
             log.info("credentials.changed", files=[str(path) for path in self._paths])
@@ -76,7 +76,7 @@ class FileCredentials:
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """What changes with a file, also where whoever copies it keeps its time."""
+    """Return what changes whenever a file is replaced, even by a copy that preserves its time."""
     status = path.stat()
     return (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size)
 
@@ -90,10 +90,10 @@ def _read(path: Path) -> str:
 
 
 def usable(secret_id: str, secret_key: str, token: str | None = None) -> Credential:
-    """Make a credential; white space around a part is not its own.
+    """Make a credential; white space around its parts is dropped.
 
     Raises:
-        OperatorFault: a part is empty or holds what none does.
+        OperatorFault: a part is empty or has characters that no key has.
     """
     credential = Credential(secret_id.strip(), secret_key.strip(), None if token is None else token.strip())
     parts = (("SECRET_ID", credential.secret_id), ("SECRET_KEY", credential.secret_key), ("TOKEN", credential.token))
