@@ -193,7 +193,7 @@ class DeadlineExceeded(GateError):
 
 
 class Overloaded(GateError):
-    """The gate has as much in progress as it takes: calls, bytes of them, connections to the vendor, or health watches."""
+    """The gate has as much in use as it can: calls, their bytes, connections to the vendor, descriptors, or health watches."""
 
     code = Code.RESOURCE_EXHAUSTED
 

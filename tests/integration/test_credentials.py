@@ -38,9 +38,11 @@ def test_a_rotated_key_file_is_read_again(tmp_path: Path) -> None:
     assert source() == Credential("id-1", "key-3", "token-1"), "a copy that kept its time"
     secret_key.write_text("")
     os.utime(secret_key, ns=(2, 2))
-    now = 5.0
+    now = 60.0
     assert source() == Credential("id-1", "key-3", "token-1"), "it may be in the midst of being written"
-    now = 5.1
+    now = 65.0
+    assert source() == Credential("id-1", "key-3", "token-1")
+    now = 65.1
     with pytest.raises(OperatorFault, match=r"TENCENTCLOUD_SECRET_KEY .* is empty"):
         source()
     secret_key.write_bytes(b"\xff")
@@ -49,6 +51,11 @@ def test_a_rotated_key_file_is_read_again(tmp_path: Path) -> None:
     secret_key.unlink()
     with pytest.raises(OperatorFault, match="cannot be read"):
         source()
+    secret_key.write_text("key-4")
+    assert source() == Credential("id-1", "key-4", "token-1")
+    now = 200.0
+    secret_key.unlink()
+    assert source() == Credential("id-1", "key-4", "token-1"), "another replacement has its own time"
 
 
 def test_a_key_is_never_taken_from_two_editions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,15 +76,15 @@ class FaceQualityServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetPolicy(self, request, context):
-        """Shows one policy as a check would apply it now, but for what is the same in all: the limits of photos (see image), and the
-        numbers that are fixed by a rule on faces (see FaceRule).
+        """Shows one policy as a check would apply it now, except for what all policies share: the limits on photos (see image) and the
+        numbers behind the rules on faces (see FaceRule).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListPolicies(self, request, context):
-        """Shows every policy as a check would apply it now.
+        """Shows every policy as a check would apply it now. Not paginated: a gate serves at most 100 policies.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,7 @@ class FileCredentials:
         """Read nothing yet; ``clock`` gives seconds."""
         self._paths = (secret_id, secret_key) if token is None else (secret_id, secret_key, token)
         self._clock = clock
-        self._good_at = 0.0
+        self._unusable_since: float | None = None
         self._stamps: _Stamps = ()
         self._credential: Credential | None = None
 
@@ -51,15 +51,21 @@ class FileCredentials:
             stamps, credential = self._look(), self._credential
             if credential is None or stamps != self._stamps:
                 credential = self._take(stamps)
-            self._good_at = self._clock()
         except (OSError, UnicodeDecodeError, OperatorFault) as error:
-            if self._credential is not None and self._clock() - self._good_at <= REPLACEMENT_SECONDS:
+            if self._credential is not None and self._unusable_for() <= REPLACEMENT_SECONDS:
                 return self._credential
             if isinstance(error, OperatorFault):
                 raise
             text = "a file of TENCENTCLOUD_SECRET_ID_FILE, _KEY_FILE or TENCENTCLOUD_TOKEN_FILE cannot be read"
             raise OperatorFault(ErrorReason.UPSTREAM_CREDENTIALS, text) from error
+        self._unusable_since = None
         return credential
+
+    def _unusable_for(self) -> float:
+        now = self._clock()
+        if self._unusable_since is None:
+            self._unusable_since = now
+        return now - self._unusable_since
 
     def _look(self) -> _Stamps:
         return tuple(_stamp(path) for path in self._paths)
