@@ -42,6 +42,9 @@ EMBEDDED_WARNING = (
     "but not calibrated to them; tune thresholds before you rely on them"
 )
 
+LAST_ANSWERS_SECONDS = 1.0
+"""How long a stop waits, when all calls are done, for their answers to be taken; at once where nothing else is open, s."""
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Each asks for a graceful stop; policies reload by themselves."""
 
@@ -175,6 +178,9 @@ class App:
             reason.cancel()
         if self.in_flight.count:
             log.warning("server.calls_cut", calls=self.in_flight.count)
+        else:
+            # A handler's end is not yet its answer's, which gRPC may still have to write.
+            await asyncio.wait([refusing], timeout=LAST_ANSWERS_SECONDS)
         self.in_flight.are_cut = True
         # Open health watches would hold the servers for the whole grace time: only checks are waited for.
         await asyncio.gather(*(server.stop(0) for server in self._servers))
