@@ -43,7 +43,7 @@ EMBEDDED_WARNING = (
 )
 
 LAST_ANSWERS_SECONDS = 1.0
-"""How long a stop waits, when all calls are done, for their answers to be taken; at once where nothing else is open, s."""
+"""Longest wait of a stop for the last answers to be taken, once all calls are done; none if nothing is open any more, s."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Each asks for a graceful stop; policies reload by themselves."""

@@ -272,11 +272,16 @@ def describe() -> str:
     """List every variable as ``NAME=default``, each with its meaning in the line below."""
     lines = []
     for name, field in zip(variables(), Settings.model_fields.values(), strict=True):
-        default = "" if field.default is None or isinstance(field.default, SecretStr) else str(field.default)
-        default = default.lower() if isinstance(field.default, bool) else default
         range_ = _range(field)
-        lines += [f"{name}={default}", f"    {field.description}" + (f" ({range_})" if range_ else "")]
+        lines += [f"{name}={_shown(field.default)}", f"    {field.description}" + (f" ({range_})" if range_ else "")]
     return "\n".join(lines)
+
+
+def _shown(default: object) -> str:
+    """Write a default as the environment would have it."""
+    if default is None or isinstance(default, SecretStr):
+        return ""
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def _range(field: FieldInfo) -> str:

@@ -135,17 +135,19 @@ class TencentCloudDetector:
         """Send a request, and once more if the vendor's clock has become known in the meantime, from this response or another."""
         signed_with = self._offset
         try:
-            return self._read(await self._request(self._headers(len(body), sha256), body, sends), options)
+            return await self._request(body, sha256, sends, options)
         except _ClockSkew:
             if self._offset == signed_with:
                 raise
-        return self._read(await self._request(self._headers(len(body), sha256), body, sends), options)
+        return await self._request(body, sha256, sends, options)
 
-    async def _request(self, headers: dict[str, str], body: protocol.RequestBody, sends: _Sends) -> HttpAnswer:
-        seconds = self._options.attempt_seconds
+    async def _request(
+        self, body: protocol.RequestBody, sha256: str, sends: _Sends, options: DetectOptions
+    ) -> Detection | PhotoRefused:
+        headers, seconds = self._headers(len(body), sha256), self._options.attempt_seconds
         try:
             async with asyncio.timeout(seconds):
-                return await self._http.request(
+                answer = await self._http.request(
                     "POST", self._url, headers, body.chunks, max_answer_bytes=protocol.MAX_ANSWER_BYTES, on_sent=sends
                 )
         except TimeoutError as error:
@@ -161,6 +163,7 @@ class TencentCloudDetector:
             raise protocol.unread(str(error), error.status) from error
         except BadAnswer as error:
             raise protocol.malformed(str(error)) from error
+        return self._read(answer, options)
 
     def _read(self, answer: HttpAnswer, options: DetectOptions) -> Detection | PhotoRefused:
         try:
