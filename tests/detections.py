@@ -95,6 +95,8 @@ def bounds(draw: st.DrawFn, measure: Measure) -> Bound:
     spec = MEASURES[measure]
     steps = 1 if spec.is_flag else 4
     values = st.integers(int(spec.range_min) * steps, int(spec.range_max) * steps).map(lambda number: number / steps)
+    if not spec.is_flag:
+        values |= st.floats(spec.range_min, spec.range_max).map(lambda number: round(number, 12))
     low = draw(values) if spec.low_reason is not None else None
     high = draw(values) if spec.high_reason is not None else None
     if low is not None and high is not None:

@@ -189,8 +189,8 @@ async def serving(**variables: str) -> AsyncIterator[Process]:
             await process.wait()
 
 
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+def run(*arguments: str | Path, columns: int = 200) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments], env={"COLUMNS": str(columns)})
 
 
 def details(error: grpc.aio.AioRpcError) -> dict[str, object]:

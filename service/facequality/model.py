@@ -160,8 +160,8 @@ class BoundingBox:
 
     @property
     def area(self) -> int:
-        """Width x height, square px."""
-        return self.width * self.height
+        """Width x height, square px; 0 for a box without extent."""
+        return max(self.width, 0) * max(self.height, 0)
 
     @property
     def size(self) -> int:

@@ -80,8 +80,8 @@ class Policy:
 
 
 def _number(value: float | None) -> float | None:
-    """Make 70 and 70.0 one content."""
-    return None if value is None else float(value)
+    """Make 70 and 70.0 one content, and 0 and -0."""
+    return None if value is None else float(value) + 0.0
 
 
 def _check(measure: Measure, bound: Bound) -> None:

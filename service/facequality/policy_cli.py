@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 import yaml
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from facequality import parts, settings
@@ -106,17 +106,20 @@ def diff(
         pairs = [(*old.values(), *new.values())]
     else:
         pairs = [(old[name], new[name]) for name in old if name in new]
-    table = Table("policy", "what", "before", "after", "effect")
+    # Measures are never cut short, however narrow the terminal: the parts must be told apart.
+    table = Table(Column("what", no_wrap=True), *(Column(name, overflow="fold") for name in ("before", "after", "effect")))
     for a, b in pairs:
-        label = a.name if a.name == b.name else f"{a.name} -> {b.name}"
-        for change in differences(a, b):
+        changes = list(differences(a, b))
+        if changes:
+            table.add_row(Text(a.name if a.name == b.name else f"{a.name} -> {b.name}", "bold"))
+        for change in changes:
             colour = "yellow" if change.effect is Effect.LOOSENS else "green"
-            table.add_row(label, *map(Text, (change.what, change.before, change.after)), f"[{colour}]{change.effect}")
+            table.add_row(*map(Text, (change.what, change.before, change.after)), f"[{colour}]{change.effect}")
     if len(old) != 1 or len(new) != 1:
         for name in sorted(old.keys() ^ new.keys()):
-            table.add_row(name, "policy", *(("served", "gone") if name in old else ("none", "new")), "")
+            table.add_row(f"policy {name}", *(("served", "gone") if name in old else ("none", "new")))
     if old_default and new_default and old_default != new_default:
-        table.add_row("", "default", old_default, new_default, "")
+        table.add_row("default", old_default, new_default)
     if not table.row_count:
         typer.echo("no difference")
         return
@@ -138,18 +141,13 @@ def _yaml(content: dict[str, typing.Any]) -> str:
     class Dumper(yaml.SafeDumper):
         pass
 
-    # Texts that look like numbers stay texts, and small numbers are written out: the loader reads both as they were.
+    # Texts that look like numbers stay texts.
     Dumper.add_representer(str, _text)
-    Dumper.add_representer(float, _decimal)
     return yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 _WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 """Plain words that some YAML reads as something else."""
-
-
-def _decimal(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:float", f"{value:.15f}".rstrip("0"))
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:

@@ -186,6 +186,8 @@ async def test_a_turned_photo_is_found_with_rotate_detection(engine_detector: Em
     assert corners[0] <= face.box.x
     assert corners[1] <= face.box.y
     assert face.attributes is not None
+    pose = (face.attributes.pitch, face.attributes.yaw, face.attributes.roll)
+    assert all(angle is not None and float(angle).is_integer() for angle in pose)  # as the vendor gives them
     roll = face.attributes.roll or 0
     assert abs((roll + 90 * turns - 3.5 + 180) % 360 - 180) < 5
 

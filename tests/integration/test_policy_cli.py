@@ -110,6 +110,12 @@ def test_policy_show_and_diff_read_files(tmp_path: Path) -> None:
     assert run("policy", "diff", "enroll", "nope").exit_code == 2
 
 
+def test_a_difference_names_its_measures_in_any_width() -> None:
+    """In a pipe there are 80 columns; the parts must be told apart all the same."""
+    shown = run("policy", "diff", "normal", "enroll", columns=60).stdout
+    assert all(f"completeness.{part} min" in shown for part in ("eyebrow", "cheek", "chin"))
+
+
 async def test_check_uses_the_policy_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In process, as the service would."""
     path, photo = tmp_path / "policies.yaml", tmp_path / "photo.png"

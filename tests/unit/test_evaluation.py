@@ -129,6 +129,7 @@ def test_a_face_larger_than_any_photo_is_measured() -> None:
         (FaceRule.DOMINANT, [(100, 100), (34, 100)], (R.MULTIPLE_FACES,)),
         (FaceRule.DOMINANT, [(34, 100), (100, 100)], (R.MULTIPLE_FACES,)),
         (FaceRule.DOMINANT, [(0, 0), (0, 0)], (R.MULTIPLE_FACES,)),
+        (FaceRule.DOMINANT, [(-100, -100), (100, 100)], ()),
         (FaceRule.DOMINANT, [(100, 100)], ()),
         (FaceRule.DOMINANT, [(100, 100), (90, 100), (1, 1)], (R.MULTIPLE_FACES,)),
         (FaceRule.EXACTLY_ONE, [(100, 100), (1, 1)], (R.MULTIPLE_FACES,)),

@@ -186,6 +186,16 @@ def test_mistakes_stand_together_by_file(tmp_path: Path) -> None:
     assert files.count("a.yaml") == files.count("b.yaml") == 2
 
 
+@pytest.mark.parametrize("number", ["70", "70.0", "70.", "7e1", "7.0e+1", "+70", "070", ".7E2"])
+def test_a_number_may_be_written_in_every_decimal_form_of_yaml(tmp_path: Path, number: str) -> None:
+    """What other tools write is one content with what people write."""
+    plain = loaded(tmp_path, "policies: {p: {extends: enroll, bounds: {sharpness: {min: 70}, pitch: {min: 0}}}}")
+    written = loaded(
+        tmp_path, f"policies: {{p: {{extends: enroll, bounds: {{sharpness: {{min: {number}}}, pitch: {{min: -0}}}}}}}}"
+    )
+    assert written.get("p").revision == plain.get("p").revision
+
+
 def test_a_bound_may_leave_one_value(tmp_path: Path) -> None:
     """Of one's own, and by one side of an inherited one."""
     own = loaded(tmp_path, "policies: {a: {extends: enroll, bounds: {yaw: {min: 0, max: 0}}}}").get("")

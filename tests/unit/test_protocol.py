@@ -221,10 +221,19 @@ def test_what_is_not_documented_is_malformed(body: bytes) -> None:
     assert caught.value.retry is Retry.ONCE
 
 
-def test_a_malformed_answer_keeps_its_request_id() -> None:
+@pytest.mark.parametrize(
+    "body",
+    [
+        EXAMPLES[2].replace(b'"Score": 63', b'"Score": true'),
+        b'{"Response": {"Error": {"Message": "x"}, "RequestId": "bcde47b5-e6d8-446e-a538-bcecffbe306a"}}',
+        b'{"Response": {"Error": null, "RequestId": "bcde47b5-e6d8-446e-a538-bcecffbe306a"}}',
+    ],
+    ids=["answer", "error without a code", "no error"],
+)
+def test_a_malformed_answer_keeps_its_request_id(body: bytes) -> None:
     """The vendor's support asks for it first."""
     with pytest.raises(UpstreamFault) as caught:
-        decode(200, EXAMPLES[2].replace(b'"Score": 63', b'"Score": true'), attributes_asked=True)
+        decode(200, body, attributes_asked=True)
     assert caught.value.metadata == {"upstream_request_id": "bcde47b5-e6d8-446e-a538-bcecffbe306a"}
 
 

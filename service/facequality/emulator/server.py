@@ -100,7 +100,7 @@ class Emulator:
 
     def application(self) -> web.Application:
         """Make the web application."""
-        application = web.Application(client_max_size=MAX_POST_BYTES + 1, middlewares=[self._envelop])
+        application = web.Application(client_max_size=MAX_POST_BYTES, middlewares=[self._envelop])
         application.router.add_get("/healthz", self._health)
         application.router.add_get("/metrics", self._metrics)
         application.router.add_route("*", "/{path:.*}", self._serve, expect_handler=_expect)

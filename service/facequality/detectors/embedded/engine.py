@@ -105,7 +105,7 @@ class Engine:
         # Quarter turns are undone in the roll as well: -180..180.
         roll = (pose.roll + 90 * turn + 180) % 360 - 180
         pitch, yaw = pose.attributes()
-        attributes = FaceAttributes(pitch=pitch, yaw=yaw, roll=round(roll, 1), mask=_wears_mask(parts))
+        attributes = FaceAttributes(pitch=pitch, yaw=yaw, roll=round(roll), mask=_wears_mask(parts))
         return Face(box, quality, attributes)
 
 

@@ -30,9 +30,9 @@ class Pose:
     roll: float
 
     def attributes(self) -> tuple[float, float]:
-        """Return pitch and yaw as DetectFace gives them."""
+        """Return pitch and yaw as DetectFace gives them: whole degrees."""
         pitch, yaw = (max(-POSE_RANGE, min(POSE_RANGE, angle)) for angle in (self.pitch, self.yaw))
-        return round(pitch, 1), round(yaw, 1)
+        return round(pitch), round(yaw)
 
 
 class PoseEstimator:

@@ -105,7 +105,6 @@ def decode(status: int, body: bytes, *, attributes_asked: bool) -> Detection | P
     # "HTTP status is always 200 when the server processed the request": anything else is a gateway speaking.
     if status != 200:
         raise _bad_status(status, _ids(body))
-    request_id = ""
     try:
         response = _object(_object(orjson.loads(body)), "Response")
         outcome: Detection | PhotoRefused | GateError
@@ -113,11 +112,10 @@ def decode(status: int, body: bytes, *, attributes_asked: bool) -> Detection | P
             # An error's code says more than that its RequestId is missing.
             outcome = interpret(_text(_object(response, "Error"), "Code"), _ids(body).get("upstream_request_id", ""))
         else:
-            request_id = _text(response, "RequestId")
-            outcome = _detection(response, request_id, attributes_asked=attributes_asked)
+            outcome = _detection(response, _text(response, "RequestId"), attributes_asked=attributes_asked)
     except (_Malformed, orjson.JSONDecodeError) as error:
         what = str(error) if isinstance(error, _Malformed) else "it is not JSON"
-        raise malformed(what, request_id) from error
+        raise malformed(what, _ids(body).get("upstream_request_id", "")) from error
     if isinstance(outcome, GateError):
         raise outcome
     return outcome
