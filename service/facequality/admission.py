@@ -83,18 +83,15 @@ class Admission:
         self._line.append(turn)
         try:
             async with asyncio.timeout(self._limits.queue_seconds):
-                await self._turn(turn)
-        except TimeoutError as error:
-            raise self._shed("queue_time") from error
-
-    async def _turn(self, turn: asyncio.Future[None]) -> None:
-        try:
-            await turn
-        except asyncio.CancelledError:
+                await turn
+        except BaseException as error:
             if not turn.cancelled():
+                # The turn came in the same moment.
                 self.give_back(self._limits.largest_message, place=True)
             elif turn in self._line:
                 self._line.remove(turn)
+            if isinstance(error, TimeoutError):
+                raise self._shed("queue_time") from error
             raise
 
     def _shed(self, cause: str) -> Overloaded:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import os
 import sys
 import typing
 from collections.abc import AsyncIterator, Iterator
@@ -69,9 +68,9 @@ def _root(
 @cli.command(epilog=f"\b\nSettings and their defaults:\n{settings.describe()}")
 def serve() -> None:
     """Serve gRPC and metrics. Settings come from the environment."""
-    loaded = _settings(serving=True)
+    loaded = _settings()
     logs.configure(loaded.log_level)
-    for hint in settings.misspelt(os.environ):
+    for hint in settings.misspelt(settings.environment()):
         structlog.get_logger().warning("settings.unknown_variable", text=hint)
     try:
         uvloop.run(app.run(loaded))
@@ -220,8 +219,8 @@ async def _checker(target: str, timeout: float) -> AsyncIterator[Checker]:
         async with grpc.aio.insecure_channel(target, options=client.channel_options(timeout=False)) as channel:
             yield RemoteChecker(channel, timeout)
         return
-    loaded = _settings(serving=True)
-    for hint in settings.misspelt(os.environ):
+    loaded = _settings()
+    for hint in settings.misspelt(settings.environment()):
         typer.echo(hint, err=True)
     try:
         policies = parts.load_policies(loaded)
@@ -242,9 +241,9 @@ def _as_json(outcome: pb.CheckFaceQualityResponse | CheckFailed) -> dict[str, ob
     return document
 
 
-def _settings(*, serving: bool = False) -> settings.Settings:
+def _settings() -> settings.Settings:
     try:
-        return settings.load(serving=serving)
+        return settings.load(serving=True)
     except settings.SettingsError as error:
         _fail(str(error))
 

@@ -110,8 +110,6 @@ class GateError(Exception):
     """Base of the tree. Its text is written for the caller and holds no secret."""
 
     code: ClassVar[Code]
-    default_wait_seconds: ClassVar[float | None] = None
-    """What RetryInfo says where the gate does not try again, and nothing says how long."""
 
     def __init__(
         self,
@@ -141,9 +139,7 @@ class GateError(Exception):
         """Seconds after which another call may succeed; None where waiting does not help."""
         if self.code not in {Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED}:
             return None
-        if self._wait_seconds is not None:
-            return self._wait_seconds
-        return self.retry.seconds or self.default_wait_seconds
+        return self.retry.seconds if self._wait_seconds is None else self._wait_seconds
 
 
 class InvalidRequest(GateError):
@@ -219,10 +215,9 @@ class OperatorFault(DetectorError):
 
 
 class LimitReached(DetectorError):
-    """A rate limit (waiting helps) or a quota (the operator's to raise: not worth another call sooner than in a minute)."""
+    """A rate limit (waiting helps) or a quota (the operator's to raise)."""
 
     code = Code.RESOURCE_EXHAUSTED
-    default_wait_seconds = 60.0
 
 
 class UpstreamFault(DetectorError):

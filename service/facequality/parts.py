@@ -80,11 +80,11 @@ def load_policies(settings: Settings) -> PolicySet:
         StartError: the policy file is broken; the text names every mistake.
     """
     now = datetime.now(UTC)
-    if settings.policy_file is None:
-        return built_in(now, settings.default_policy or DEFAULT_PRESET)
     try:
+        if settings.policy_file is None:
+            return built_in(now, settings.default_policy or DEFAULT_PRESET)
         return load(settings.policy_file, now, settings.default_policy)
-    except (PolicyFileError, OSError) as error:
+    except (PolicyFileError, ValueError, OSError) as error:
         raise StartError(str(error)) from error
 
 

@@ -78,7 +78,7 @@ def check_uri(uri: str, rules: UriRules) -> None:
 def is_public(address: IpAddress) -> bool:
     """Whether an address is reachable from everywhere: not private, loopback, link-local, shared or reserved."""
     if isinstance(address, ipaddress.IPv6Address):
-        embedded = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+        embedded = address.ipv4_mapped or address.sixtofour
         if embedded is not None:
             return is_public(embedded)
         if address not in _GLOBAL_UNICAST or any(address in net for net in _NO_REAL_PLACE):

@@ -226,8 +226,7 @@ def load(*, serving: bool = False) -> Settings:
     Raises:
         SettingsError: something in it is wrong; the text names every mistake.
     """
-    # As in the rest of the settings, the case of a variable's name does not matter.
-    environ = {name.upper(): value for name, value in os.environ.items() if value}
+    environ = environment()
     mistakes = _unserved_default(environ)
     if serving:
         mistakes += _ambiguities(environ) + _missing_credentials(environ)
@@ -242,6 +241,11 @@ def load(*, serving: bool = False) -> Settings:
         # What a start would meet next; and a misspelt name may be why a value is missing: on its own it only warrants a warning.
         raise SettingsError("\n".join(mistakes + _broken_policies(environ) + misspelt(environ)))
     return settings
+
+
+def environment() -> dict[str, str]:
+    """Return the process's environment as the settings see it: names in upper case, without empty values."""
+    return {name.upper(): value for name, value in os.environ.items() if value}
 
 
 def misspelt(environ: Mapping[str, str]) -> list[str]:

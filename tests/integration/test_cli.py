@@ -205,6 +205,8 @@ def test_policies_are_shown() -> None:
     assert list(shown["policies"]) == ["loose", "normal", "enroll", "strict"]
     assert shown["policies"]["enroll"]["bounds"]["brightness"] == {"min": 30, "max": 70}
     assert run("policy", "show", "nope").exit_code == 2
+    wrong_default = run("policy", "show", "--default", "nope")
+    assert (wrong_default.exit_code, "default policy 'nope' is not one of" in wrong_default.stderr) == (2, True)
 
 
 def test_a_misspelt_file_is_not_taken_for_a_policy() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from typing import Any
 
@@ -15,6 +16,7 @@ from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 from facequality.v1 import verdict_pb2
 
 from tests import photos
+from tests.loading import distinct, sample
 from tests.running import Gate, behind, details, failure, until
 
 PHOTO = photos.encode(photos.cat(), "JPEG")
@@ -26,8 +28,38 @@ def retries(served: Gate) -> float:
     return sum(sample.value for family in metric.collect() for sample in family.samples if sample.name.endswith("_total"))
 
 
+def photos_held() -> int:
+    """Count the gate's views of large photos, also of those that only wait for the next collection."""
+    return sum(isinstance(found, memoryview) and found.nbytes > 500_000 for found in gc.get_objects())
+
+
 def first(count: int, action: dict[str, Any]) -> dict[str, Any]:
     return {"match": {"calls": list(range(1, count + 1))}, "action": action}
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        {"rules": [first(1, {"error": "InternalError"})]},
+        {"rules": [first(9, {"error": "InternalError"})]},
+        {"rules": [first(1, {"http_status": 502})]},
+        {"rules": [first(1, {"reset": "before"})]},
+        {"rules": [first(9, {"body": "<html>"})]},
+        {"clock_skew_seconds": 600},
+    ],
+    ids=["error once", "error always", "status once", "reset once", "malformed always", "clock"],
+)
+async def test_a_call_that_is_over_holds_no_photo(scenario: dict[str, Any]) -> None:
+    """Its place and its bytes are another call's then: nothing may wait for the garbage collector."""
+    async with behind(scenario) as (_, served):
+        gc.collect()
+        gc.disable()
+        try:
+            await asyncio.wait([asyncio.ensure_future(served.stub.CheckFaceQuality(distinct(0, 1_000_000)))])
+            await until(lambda: sample(served.app, "facequality_in_flight_calls") == 0)
+            assert photos_held() == 0
+        finally:
+            gc.enable()
 
 
 @pytest.mark.parametrize(

@@ -261,7 +261,7 @@ R = ErrorReason
         (OperatorFault(R.UPSTREAM_CLOCK_SKEW, "late", retry=Retry.ONCE), "FAILED_PRECONDITION", None),
         (PhotoDownloadFailed(R.IMAGE_DOWNLOAD_FAILED, "404"), "FAILED_PRECONDITION", None),
         (LimitReached(R.UPSTREAM_RATE_LIMIT, "slow down", retry=Retry.THROTTLE), "RESOURCE_EXHAUSTED", 1),
-        (LimitReached(R.UPSTREAM_QUOTA, "used up"), "RESOURCE_EXHAUSTED", 60),
+        (LimitReached(R.UPSTREAM_QUOTA, "used up", retry=Retry.SLOW), "RESOURCE_EXHAUSTED", 60),
         (UpstreamFault(R.UPSTREAM_INTERNAL, "down", retry=Retry.YES), "UNAVAILABLE", 0.5),
         (DetectorBug(R.GATE_BUG, "secret detail"), "INTERNAL", None),
     ],

@@ -75,6 +75,7 @@ def test_public_uris_pass(uri: str) -> None:
         ("https://[fd00::1]/a", "URL_FORBIDDEN"),
         ("https://[fe80::1]/a", "URL_FORBIDDEN"),
         ("https://[2002:7f00:1::]/a", "URL_FORBIDDEN"),
+        ("https://[2001:0:a00:1:8000:63bf:f7f7:f7f7]/a", "URL_FORBIDDEN"),  # Teredo: a relay at 10.0.0.1
         ("https://localhost/a", "URL_FORBIDDEN"),
         ("https://LOCALHOST./a", "URL_FORBIDDEN"),
         ("https://metadata/a", "URL_FORBIDDEN"),

@@ -9,6 +9,7 @@ import pytest
 from facequality import deadline
 from facequality.breaker import Breaker, BreakerRules, State
 from facequality.detectors.resilience import BreakingDetector, RetryBudget, RetryingDetector
+from facequality.detectors.tencentcloud.error_table import interpret
 from facequality.errors import (
     ErrorReason,
     GateError,
@@ -159,6 +160,20 @@ async def test_what_failed_while_the_gate_stood_still_tells_nothing(error: BaseE
     deadline.current.set(deadline.Deadline.after(0))
     await failing(BreakingDetector(inner, breaker, clock=lambda: next(clock), stalled_within=lambda seconds: stalled <= seconds))
     assert breaker.state is wanted
+
+
+async def test_a_quota_that_is_used_up_is_worth_no_call_within_a_minute() -> None:
+    """Also where an earlier attempt had failed otherwise."""
+    for codes in (["LimitExceeded"], ["InternalError", "LimitExceeded"]):
+        answers = iter(codes)
+
+        class Inner(RecordingDetector):
+            async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
+                return interpret(next(answers), "id")  # noqa: B023 - used within its round
+
+        with pytest.raises(LimitReached) as caught:
+            await RetryingDetector(Inner(EXAMPLE_2), jitter=lambda *_: 0.0).detect(PHOTO, DetectOptions())
+        assert (caught.value.retry, caught.value.retry_after) == (Retry.SLOW, 60)
 
 
 async def test_what_was_paid_for_is_not_tried_again_by_the_caller_either() -> None:

@@ -121,6 +121,15 @@ def test_near_misses_are_pointed_at() -> None:
     ]
 
 
+def test_near_misses_are_sought_where_settings_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In any case of letters, and not among empty values."""
+    monkeypatch.setenv("facequality_polcy_file", "/x")
+    monkeypatch.setenv("FACEQUALITY_FOO", "")
+    assert settings.misspelt(settings.environment()) == [
+        "FACEQUALITY_POLCY_FILE is not a setting; did you mean FACEQUALITY_POLICY_FILE?"
+    ]
+
+
 def test_a_near_miss_stands_beside_what_it_made_go_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that one look at the text is enough."""
     with pytest.raises(settings.SettingsError) as caught:

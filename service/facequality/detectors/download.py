@@ -42,9 +42,7 @@ class DownloadingDetector(DetectorDecorator):
         super().__init__(inner)
         self._rules = rules or UriRules()
         self._seconds = seconds
-        self._is_allowed = is_allowed
-        self._resolver = resolver
-        self._http: HttpClient | None = None
+        self._http = HttpClient(HttpOptions(resolver=resolver, is_allowed=is_allowed))
 
     async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
         """Download a URI, hold it against the photo limits, pass it on.
@@ -65,8 +63,7 @@ class DownloadingDetector(DetectorDecorator):
 
     async def aclose(self) -> None:
         """Close the connections and the inner detector."""
-        if self._http is not None:
-            await self._http.aclose()
+        await self._http.aclose()
         await super().aclose()
 
     async def _download(self, uri: str) -> bytes:
@@ -100,8 +97,6 @@ class DownloadingDetector(DetectorDecorator):
         raise _failed(f"the photo's URI redirects more than {MAX_REDIRECTS} times")
 
     async def _get(self, uri: str) -> HttpAnswer:
-        if self._http is None:
-            self._http = HttpClient(HttpOptions(resolver=self._resolver, is_allowed=self._is_allowed))
         headers = {
             "Accept": "image/jpeg, image/png, image/bmp",
             "Accept-Encoding": "identity",

@@ -164,12 +164,15 @@ class RetryingDetector(DetectorDecorator):
             async for attempt in stamina.retry_context(on=wait, attempts=ATTEMPTS, timeout=None):
                 with attempt:
                     if failed is not None:
-                        first, failed = failed, None
-                        raise first
+                        try:
+                            raise failed
+                        finally:
+                            # A frame that holds its own traceback's error would keep the photo until the next collection.
+                            failed = None
                     return await self._inner.detect(photo, options)
         except GateError as error:
             if failures > 1 and error.retry is Retry.NEVER:
-                # The last attempt sent nothing, but those before it did.
+                # Earlier attempts may have been paid for: gRPC's own retries must not begin anew.
                 error.retry = Retry.SPENT
             raise
         raise AssertionError("the last attempt returns or raises")

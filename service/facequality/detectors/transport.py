@@ -99,7 +99,7 @@ class HttpClient:
 
     def __init__(self, options: HttpOptions | None = None) -> None:
         """Connect to nothing yet."""
-        self._options = options = options or HttpOptions()
+        options = options or HttpOptions()
         tls = options.tls or ssl.create_default_context()
         proxy = httpx.Proxy(options.proxy) if options.proxy else None
 

@@ -58,21 +58,15 @@ class Row:
     retry: Retry = Retry.NEVER
 
 
-def _verdict(row: dict[str, Any]) -> Row:
-    return Row(Reason(row["reason"]))
-
-
-def _error(row: dict[str, Any]) -> Row:
-    return Row(ErrorReason(row["reason"]), Retry(row["retry"]))
+def _row(row: dict[str, Any]) -> Row:
+    return Row(ErrorReason(row["reason"]), Retry(row["retry"])) if "retry" in row else Row(Reason(row["reason"]))
 
 
 def _load() -> tuple[dict[str, Row], tuple[tuple[str, Row], ...]]:
     text = resources.files(__package__).joinpath("error_codes.toml").read_text(encoding="utf-8")
     table = tomllib.loads(text)
-    listed = {code: _verdict(row) for row in table["verdict"] for code in row["codes"]}
-    listed |= {code: _error(row) for row in table["error"] for code in row["codes"]}
-    prefixes = tuple((row["prefix"], _verdict(row) if row["outcome"] == "verdict" else _error(row)) for row in table["prefix"])
-    return listed, prefixes
+    listed = {code: _row(row) for row in (*table["verdict"], *table["error"]) for code in row["codes"]}
+    return listed, tuple((row["prefix"], _row(row)) for row in table["prefix"])
 
 
 LISTED, PREFIXES = _load()
@@ -83,8 +77,12 @@ def find(code: str) -> Row:
     return LISTED.get(code) or next(row for prefix, row in PREFIXES if code.startswith(prefix))
 
 
-def interpret(code: str, request_id: str) -> PhotoRefused | GateError:
-    """Make a verdict or an error of a code. The vendor's message is not used: it says nothing that the code does not."""
+def interpret(code: str, request_id: str) -> PhotoRefused:
+    """Make a verdict of a code. The vendor's message is not used: it says nothing that the code does not.
+
+    Raises:
+        GateError: the code is not about the photo.
+    """
     row = find(code)
     if isinstance(row.reason, Reason):
         return PhotoRefused(row.reason, code, request_id)
@@ -92,4 +90,4 @@ def interpret(code: str, request_id: str) -> PhotoRefused | GateError:
     kind = _KINDS.get(row.reason, UpstreamFault)
     text = f"DetectFace answered {code[:128]}"
     violations = (FieldViolation(_FIELDS[row.reason], text),) if row.reason in _FIELDS else ()
-    return kind(row.reason, text, metadata=metadata, retry=row.retry, violations=violations)
+    raise kind(row.reason, text, metadata=metadata, retry=row.retry, violations=violations)

@@ -16,7 +16,7 @@ import orjson
 import pybase64
 
 from facequality.detectors.tencentcloud.error_table import interpret
-from facequality.errors import ErrorReason, GateError, Retry, UpstreamFault
+from facequality.errors import ErrorReason, Retry, UpstreamFault
 from facequality.model import (
     ATTRIBUTE_FACES,
     QUALITY_FACES,
@@ -107,18 +107,13 @@ def decode(status: int, body: bytes, *, attributes_asked: bool) -> Detection | P
         raise _bad_status(status, _ids(body))
     try:
         response = _object(_object(orjson.loads(body)), "Response")
-        outcome: Detection | PhotoRefused | GateError
         if "Error" in response:
             # An error's code says more than that its RequestId is missing.
-            outcome = interpret(_text(_object(response, "Error"), "Code"), _ids(body).get("upstream_request_id", ""))
-        else:
-            outcome = _detection(response, _text(response, "RequestId"), attributes_asked=attributes_asked)
+            return interpret(_text(_object(response, "Error"), "Code"), _ids(body).get("upstream_request_id", ""))
+        return _detection(response, _text(response, "RequestId"), attributes_asked=attributes_asked)
     except (_Malformed, orjson.JSONDecodeError) as error:
         what = str(error) if isinstance(error, _Malformed) else "it is not JSON"
         raise malformed(what, _ids(body).get("upstream_request_id", "")) from error
-    if isinstance(outcome, GateError):
-        raise outcome
-    return outcome
 
 
 def _ids(body: bytes) -> dict[str, str]:
