@@ -16,13 +16,13 @@ import grpc
 import structlog
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
 
-from facequality import __version__
+from facequality import __version__, notes
 from facequality.detector import Detector
 from facequality.detectors.deadline import DeadlineDetector
 from facequality.detectors.observed import DetectorCall, ObservedDetector
 from facequality.exposition import serve_metrics
 from facequality.gate import Gate
-from facequality.logs import note_check, note_detector_call, note_unjudged, sink
+from facequality.logs import sink
 from facequality.metrics import Metrics
 from facequality.parts import StartError, admission, build_detector, load_policies, uri_rules
 from facequality.policy import PolicySet
@@ -32,7 +32,7 @@ from facequality.reload import PolicyStore, PolicyWatch
 from facequality.rpc.interceptors import InFlight
 from facequality.rpc.server import Health, build_health_server, build_server
 from facequality.rpc.servicer import FaceQualityServicer
-from facequality.settings import Settings, is_readable_by_all, split_address
+from facequality.settings import Settings, sends_in_the_clear, split_address
 from facequality.stall import StallWatch
 
 log = structlog.get_logger()
@@ -88,8 +88,8 @@ class App:
             self.store,
             self._detector,
             uri_rules=uri_rules(settings),
-            observers=(self.metrics.observe_check, note_check),
-            on_unjudged=note_unjudged,
+            observers=(self.metrics.observe_check, notes.add_check),
+            on_unjudged=notes.add_unjudged,
         )
         self.metrics.serve_policies(self.store())
         self.metrics.serve_detector(detector.info)
@@ -142,7 +142,7 @@ class App:
 
     def _observe_detector_call(self, call: DetectorCall) -> None:
         self.metrics.observe_detector_call(call)
-        note_detector_call(call)
+        notes.add_detector_call(call)
 
     def _reclaim_memory(self) -> None:
         reclaiming = asyncio.create_task(reclaim(idle=lambda: not self.in_flight.count))
@@ -237,7 +237,7 @@ class App:
         )
         if not info.cloud_calibrated:
             log.warning("detector.not_the_cloud", text=EMBEDDED_WARNING)
-        if is_readable_by_all(self.settings):
+        if sends_in_the_clear(self.settings):
             log.warning(
                 "settings.vendor_without_tls", text="photos and a token, if there is one, go to the vendor's endpoint over http"
             )

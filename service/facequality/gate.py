@@ -54,8 +54,8 @@ class CheckResult:
     shadow: ShadowResult | None = None
 
     @property
-    def saved_call(self) -> bool:
-        """Whether the photo was refused locally, before a detector was called."""
+    def refused_locally(self) -> bool:
+        """Whether the photo was refused before a detector was called."""
         return self.answer is None
 
 

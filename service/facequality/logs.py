@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import warnings
-from contextvars import ContextVar
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -22,14 +22,7 @@ import orjson
 import stamina.instrumentation
 import structlog
 
-from facequality.detectors.observed import DetectorCall
-from facequality.gate import CheckResult
-from facequality.image import ImageInfo
-from facequality.model import Detection, PhotoRefused
-from facequality.policy import Policy
-
-_notes: ContextVar[dict[str, object] | None] = ContextVar("facequality_notes", default=None)
-
+from facequality import notes
 
 STALL_MILLISECONDS = 200
 """How long a line waits for a reader that has fallen behind; those after it wait no more until it reads again."""
@@ -115,20 +108,8 @@ class _SinkHandler(logging.Handler):
             self.handleError(record)
 
 
-def begin(**fields: object) -> None:
-    """Begin a call's notes: they stand on each of its log lines."""
-    _notes.set(fields)
-
-
-def note(**fields: object) -> None:
-    """Add to the call's notes."""
-    notes = _notes.get()
-    if notes is not None:
-        notes.update(fields)
-
-
 def _merge_notes(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    return {"event": event.pop("event"), **(_notes.get() or {}), **event}
+    return {"event": event.pop("event"), **notes.current(), **event}
 
 
 def _dumps(event: object, **_: object) -> bytes:
@@ -148,71 +129,27 @@ def configure(level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
-    handler: logging.Handler = _SinkHandler()
+    own: structlog.typing.Processor
+    theirs: structlog.typing.Processor
+    if sys.stderr is not None and sys.stderr.isatty():
+        own = theirs = structlog.dev.ConsoleRenderer()
+        factory: Callable[..., object] = structlog.PrintLoggerFactory(sys.stderr)
+        handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    else:
+        # The standard library's lines are text.
+        own, theirs = structlog.processors.JSONRenderer(serializer=_dumps), structlog.processors.JSONRenderer()
+        factory, handler = structlog.BytesLoggerFactory(cast("BinaryIO", sink)), _SinkHandler()
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer(serializer=_dumps)],
+        processors=[*shared, own],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.BytesLoggerFactory(cast("BinaryIO", sink)),
+        logger_factory=factory,
         cache_logger_on_first_use=True,
     )
-    if sys.stderr is not None and sys.stderr.isatty():
-        renderer, handler = structlog.dev.ConsoleRenderer(), logging.StreamHandler(sys.stderr)
-        structlog.configure(processors=[*shared, renderer], logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    formatter = structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[
-        structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer,
-    ])  # fmt: skip
-    handler.setFormatter(formatter)
+    without_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[without_meta, theirs]))
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
     logging.captureWarnings(capture=True)
     # The call's own line and a metric tell of retries.
     stamina.instrumentation.set_on_retry_hooks([])
     # Pillow warns of what hostile photos hold; the verdict says it better.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-
-
-def note_detector_call(call: DetectorCall) -> None:
-    """Add how long the detector took."""
-    note(detector=call.detector.name, detector_milliseconds=round(1000 * call.seconds, 1))
-
-
-def note_paid_call() -> None:
-    """Count a request that the vendor bills on the line of the call that it was made for, not of those that share it."""
-    notes = _notes.get()
-    if notes is not None:
-        notes["paid_calls"] = cast("int", notes.get("paid_calls", 0)) + 1
-
-
-def note_unjudged(policy: Policy, image: ImageInfo | None) -> None:
-    """Add what was asked of a check that the detector failed."""
-    note(**_asked(policy, image))
-
-
-def note_check(result: CheckResult) -> None:
-    """Add a check's result to its call's log line."""
-    answer = result.answer
-    fields = {
-        **_asked(result.policy, result.image),
-        "verdict": result.judgement.verdict.value,
-        "reasons": [reason.value for reason in result.judgement.reasons],
-        "detector": result.detector.name,
-        "detector_called": not result.saved_call and not (answer is not None and answer.cached),
-    }
-    if isinstance(answer, Detection):
-        fields |= {"faces": len(answer.faces), "upstream_request_id": answer.request_id}
-    if isinstance(answer, PhotoRefused):
-        fields |= {"upstream_code": answer.upstream_code, "upstream_request_id": answer.request_id}
-    if result.shadow is not None:
-        shadow = result.shadow
-        fields |= {"shadow_policy": shadow.policy.name, "shadow_revision": shadow.policy.revision}
-        fields["shadow_verdict"] = shadow.judgement.verdict.value
-        fields["shadow_reasons"] = [reason.value for reason in shadow.judgement.reasons]
-    note(**fields)
-
-
-def _asked(policy: Policy, image: ImageInfo | None) -> dict[str, object]:
-    fields: dict[str, object] = {"policy": policy.name, "policy_revision": policy.revision}
-    if image is not None:
-        fields |= {"image_format": image.format.value, "image_bytes": image.size}
-        fields |= {"image_width": image.width, "image_height": image.height}
-    return fields

@@ -17,7 +17,8 @@ from prometheus_client.registry import Collector
 from facequality import __version__
 from facequality.breaker import State
 from facequality.detector import DetectorInfo
-from facequality.detectors.observed import DetectorCall, Outcome, outcome_of
+from facequality.detectors.observed import DetectorCall
+from facequality.detectors.outcome import Outcome, outcome_of
 from facequality.detectors.sharing import Saved
 from facequality.errors import GateError
 from facequality.evaluation import is_assessed
@@ -228,7 +229,7 @@ class Metrics:
         self._child(self.checks, policy, result.judgement.verdict.value).inc()
         for reason in result.judgement.reasons:
             self._child(self.rejections, policy, reason.value).inc()
-        if result.saved_call:
+        if result.refused_locally:
             self._child(self.saved, "local_rejection").inc()
         for finding in result.judgement.findings:
             margin = finding.margin if finding.measure in _SCALES else None

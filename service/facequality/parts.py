@@ -25,8 +25,8 @@ from facequality.detectors.tencentcloud.client import CloudOptions, TencentCloud
 from facequality.detectors.tencentcloud.credentials import CredentialSource, FileCredentials, usable
 from facequality.detectors.transport import HttpClient, HttpOptions
 from facequality.errors import OperatorFault
-from facequality.logs import note_paid_call
 from facequality.metrics import Metrics
+from facequality.notes import add_paid_call
 from facequality.photo_uri import UriRules
 from facequality.policy import DEFAULT_PRESET, PolicySet, built_in
 from facequality.policy_file import load
@@ -127,7 +127,7 @@ def _cloud(settings: Settings, metrics: Metrics, stalled_within: Callable[[float
 
     def on_paid_call() -> None:
         metrics.observe_paid_call(info)
-        note_paid_call()
+        add_paid_call()
 
     def on_state(state: State) -> None:
         metrics.observe_breaker(info, state)

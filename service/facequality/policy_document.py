@@ -11,7 +11,7 @@ from facequality.guidance import LANGUAGES
 from facequality.measure import FACE_MEASURES, MEASURES
 from facequality.model import Measure, Reason
 from facequality.policy import FaceRule, Policy, PolicySet
-from facequality.policy_file import MAX_POLICIES, MAX_TEXT, NAME
+from facequality.policy_entries import MAX_POLICIES, MAX_TEXT, NAME
 
 _STRICTNESS = (FaceRule.LARGEST, FaceRule.DOMINANT, FaceRule.EXACTLY_ONE)
 

@@ -321,7 +321,7 @@ def _missing_credentials(environ: Mapping[str, str]) -> list[str]:
     return mistakes
 
 
-def is_readable_by_all(settings: Settings) -> bool:
+def sends_in_the_clear(settings: Settings) -> bool:
     """Tell whether photos and a token leave this machine without TLS."""
     endpoint = urlsplit(settings.tencentcloud_endpoint)
     is_plain = endpoint.scheme == "http" and endpoint.hostname not in _LOOPBACK
@@ -329,7 +329,7 @@ def is_readable_by_all(settings: Settings) -> bool:
 
 
 def _unprotected(settings: Settings) -> list[str]:
-    if settings.tencentcloud_unsigned_payload and is_readable_by_all(settings):
+    if settings.tencentcloud_unsigned_payload and sends_in_the_clear(settings):
         return [f"{PREFIX}TENCENTCLOUD_UNSIGNED_PAYLOAD: over http nothing would protect the photo; use https"]
     return []
 

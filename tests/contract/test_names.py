@@ -6,7 +6,7 @@ from enum import Enum
 
 import pytest
 from facequality import errors, model
-from facequality.detectors.observed import Outcome, outcome_of
+from facequality.detectors.outcome import Outcome, outcome_of
 from facequality.guidance import GUIDANCE, LANGUAGES
 from facequality.policy import FaceRule
 from facequality.v1 import error_reason_pb2, policy_pb2, verdict_pb2

@@ -55,7 +55,7 @@ async def test_a_photo_that_breaks_a_limit_is_never_paid_for(data: bytes) -> Non
     detector = RecordingDetector(EXAMPLE_2)
     result = await gate_with(detector).check(CheckRequest(PhotoBytes(data)))
     assert result.judgement.verdict is Verdict.REJECTED
-    assert result.saved_call
+    assert result.refused_locally
     assert detector.calls == []
 
 
@@ -87,7 +87,7 @@ async def test_a_photo_that_the_detector_refused_is_a_verdict() -> None:
     assert result.judgement.reasons == (Reason.FACE_TOO_SMALL,)
     size = result.judgement.findings[-1]
     assert (size.measure, size.observed, size.minimum, size.margin) == (Measure.FACE_SIZE, None, 80, None)
-    assert not result.saved_call
+    assert not result.refused_locally
 
 
 async def test_a_refusal_says_what_would_have_been_enough() -> None:

@@ -6,7 +6,8 @@ import asyncio
 import dataclasses
 
 import pytest
-from facequality.detectors.observed import DetectorCall, ObservedDetector, Outcome, outcome_of
+from facequality.detectors.observed import DetectorCall, ObservedDetector
+from facequality.detectors.outcome import Outcome, outcome_of
 from facequality.errors import (
     DeadlineExceeded,
     ErrorReason,

@@ -14,7 +14,7 @@ from facequality import deadline
 from facequality.breaker import Breaker, State
 from facequality.detector import Detector
 from facequality.detectors.decorator import DetectorDecorator
-from facequality.detectors.observed import Outcome, outcome_of
+from facequality.detectors.outcome import Outcome, outcome_of
 from facequality.errors import ErrorReason, GateError, Retry, UpstreamFault, UpstreamSilent
 from facequality.model import Detection, DetectOptions, Photo, PhotoRefused, PhotoUri
 

@@ -15,7 +15,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
 
-_QUIET_SERVICES = ("grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection")
+_INFRASTRUCTURE = ("grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class Method:
     path: str
 
     @property
-    def is_quiet(self) -> bool:
-        """Whether it is infrastructure, logged at debug level and not counted as in flight."""
-        return self.service in _QUIET_SERVICES
+    def is_infrastructure(self) -> bool:
+        """Whether it is health's or reflection's: under limits of its own, not counted as in flight, logged at debug level."""
+        return self.service in _INFRASTRUCTURE
 
     @classmethod
     @functools.cache

@@ -67,7 +67,7 @@ class InfrastructureInterceptor(grpc.aio.ServerInterceptor):
     ) -> Handler | None:
         """Wrap health's and reflection's handlers."""
         handler = await continuation(handler_call_details)
-        if handler is None or not Method.of(handler_call_details.method).is_quiet:
+        if handler is None or not Method.of(handler_call_details.method).is_infrastructure:
             return handler
         parse, inner = handler.request_deserializer, behaviour_of(handler)
         if handler.request_streaming:

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from facequality import deadline, logs
+from facequality import deadline, notes
 from facequality.admission import Admission
 from facequality.errors import ErrorReason, InvalidRequest
 from facequality.rpc.handlers import Context, Continuation, Handler, Method, behaviour_of
@@ -56,7 +56,7 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or handler.unary_unary is None or handler.request_deserializer is None:
             return handler
         method = Method.of(handler_call_details.method)
-        if method.is_quiet:
+        if method.is_infrastructure:
             return handler
         parse = self._parsers.get(handler_call_details.method, handler.request_deserializer)
         admitted = self._admitted(handler, method, parse)
@@ -105,7 +105,7 @@ async def read_only(context: Context) -> bytes:
     message: Any = await context.read()
     if message is grpc.aio.EOF:
         # This is also read when the call was cancelled or its message is too large: then gRPC cancels this task a moment later.
-        logs.note(message="none came: the caller left, or it is too large for gRPC")
+        notes.add(message="none came: the caller left, or it is too large for gRPC")
         await asyncio.sleep(CANCELLATION_SECONDS)
         raise InvalidRequest(ErrorReason.MESSAGE_MALFORMED, "the call has no message")
     return message  # type: ignore[no-any-return] # without a deserializer it is bytes

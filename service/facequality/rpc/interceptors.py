@@ -14,7 +14,7 @@ import grpc
 import structlog
 from grpc_status import rpc_status
 
-from facequality import correlation, deadline, logs
+from facequality import correlation, deadline, notes
 from facequality.errors import Code, GateError, Retry
 from facequality.metrics import Metrics
 from facequality.rpc.handlers import Context, Continuation, Handler, Method, behaviour_of, with_behaviour
@@ -75,13 +75,13 @@ class InFlight:
 
     def began(self, method: Method) -> None:
         """Count a call."""
-        if not method.is_quiet:
+        if not method.is_infrastructure:
             self._count += 1
             self._idle.clear()
 
     def ended(self, method: Method, _: grpc.StatusCode, __: float) -> None:
         """Count it no more."""
-        if not method.is_quiet:
+        if not method.is_infrastructure:
             self._count -= 1
             if not self._count:
                 self._idle.set()
@@ -97,7 +97,7 @@ class CallMetrics:
     def began(self, method: Method) -> None:
         """Count its beginning; infrastructure's message counts as received with it."""
         self._metrics.observe_rpc_start(method.kind, method.service, method.name)
-        if method.is_quiet:
+        if method.is_infrastructure:
             self.received(method)
 
     def received(self, method: Method) -> None:
@@ -117,7 +117,7 @@ class AccessLog:
 
     def ended(self, method: Method, code: grpc.StatusCode, seconds: float) -> None:
         """Log it."""
-        emit = log.debug if method.is_quiet else log.warning if code in _OPERATORS_BUSINESS else log.info
+        emit = log.debug if method.is_infrastructure else log.warning if code in _OPERATORS_BUSINESS else log.info
         emit("rpc.handled", method=method.path, code=code.name, milliseconds=round(1000 * seconds, 1))
 
 
@@ -183,7 +183,7 @@ class _Call:
         correlation.current.set(ids)
         trace = {} if ids.traceparent is None else {"traceparent": ids.traceparent}
         agent, peer = str(metadata.get("user-agent", ""))[:LONGEST_AGENT], correlation.address(self._context.peer())
-        logs.begin(request_id=ids.request_id, peer=peer, user_agent=agent, **trace)
+        notes.begin(request_id=ids.request_id, peer=peer, user_agent=agent, **trace)
         self._request_id = ((correlation.REQUEST_ID_HEADER, ids.request_id),)
         self._context.set_trailing_metadata(self._request_id)
         for observer in self._observers:
@@ -213,7 +213,7 @@ class _Call:
         """Answer every exception as the contract says; an unexpected one only reveals that it happened."""
         if isinstance(error, GateError):
             vendor = {name: value for name, value in error.metadata.items() if name.startswith("upstream_")}
-            logs.note(**vendor, error_reason=error.reason.value, error=error.message)
+            notes.add(**vendor, error_reason=error.reason.value, error=error.message)
         if not isinstance(error, GateError) or error.code is Code.INTERNAL:
             log.error("rpc.bug", method=self._method.path, exc_info=error)
         status = rpc_status.to_status(to_status(error) if isinstance(error, GateError) else bug_status())
