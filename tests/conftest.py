@@ -16,12 +16,10 @@ from facequality.app import App
 from facequality.detectors.embedded.detector import EmbeddedDetector
 from facequality.detectors.embedded.training.faces import CACHE, MANIFEST
 from facequality.detectors.embedded.weights import fetch, read_manifest
-from facequality.metrics import Metrics
 from facequality.rpc import intake
 from facequality.settings import Settings
 from facequality.testing import EmulatedEndpoint, detectface_emulator
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
-from prometheus_client import CollectorRegistry
 
 from tests.detectors import FakeDetector
 from tests.running import Fake, running
@@ -76,7 +74,7 @@ async def engine_detector() -> AsyncIterator[EmbeddedDetector]:
 async def served() -> AsyncIterator[Served]:
     """A gate on loopback with the embedded engine."""
     settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", reflection=True)
-    app = App(settings, EmbeddedDetector(workers=2), metrics=Metrics(CollectorRegistry()))
+    app = App(settings, EmbeddedDetector(workers=2))
     async with running(app) as (channel, ports):
         yield Served(app, channel, ports.metrics, ports.grpc)
 
@@ -86,7 +84,7 @@ async def fake() -> AsyncIterator[Fake]:
     """A gate with a detector of the test's own."""
     app_settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", deadline_seconds=1)
     detector = FakeDetector()
-    app = App(app_settings, detector, metrics=Metrics(CollectorRegistry()))
+    app = App(app_settings, detector)
     async with running(app) as (channel, _):
         yield Fake(app, detector, channel)
 

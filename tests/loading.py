@@ -6,11 +6,9 @@ import gc
 from typing import Any
 
 from facequality.app import App
-from facequality.metrics import Metrics
 from facequality.reclaim import resident_bytes
 from facequality.settings import Settings
 from facequality.v1 import face_quality_service_pb2 as pb
-from prometheus_client import CollectorRegistry
 
 from tests import photos
 from tests.detectors import FakeDetector
@@ -28,7 +26,7 @@ def distinct(number: int, size: int = 0) -> pb.CheckFaceQualityRequest:
 def local(**more: Any) -> tuple[App, FakeDetector]:
     detector = FakeDetector()
     settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", **more)
-    return App(settings, detector, metrics=Metrics(CollectorRegistry())), detector
+    return App(settings, detector), detector
 
 
 def sample(app: App, name: str, **labels: str) -> float:

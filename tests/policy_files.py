@@ -7,9 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from facequality.app import App
-from facequality.metrics import Metrics
 from facequality.settings import Settings
-from prometheus_client import CollectorRegistry
 
 from tests import photos
 from tests.detectors import FakeDetector
@@ -26,7 +24,7 @@ async def gate(path: Path, default: str = "") -> AsyncIterator[Fake]:
     """A gate with a fake detector that serves a policy file or directory."""
     settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", policy_file=path, default_policy=default)
     detector = FakeDetector()
-    app = App(settings, detector, metrics=Metrics(CollectorRegistry()))
+    app = App(settings, detector)
     async with running(app) as (channel, _):
         yield Fake(app, detector, channel)
 

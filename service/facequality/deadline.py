@@ -12,7 +12,7 @@ from types import TracebackType
 from facequality.errors import DeadlineExceeded
 
 NEARLY_OVER_SECONDS = 0.1
-"""A call cancelled with less time than this left, s, has reached its caller's deadline, whose timer may fire a little earlier.
+"""A call that is cancelled with less than this left, s, counts as having met its deadline: the caller's timer may be early.
 
 With more left, its caller has lost interest.
 """

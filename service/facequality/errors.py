@@ -182,7 +182,7 @@ class DeadlineExceeded(GateError):
 
     code = Code.DEADLINE_EXCEEDED
 
-    def __init__(self, seconds: float, awaited: str = "answer") -> None:
+    def __init__(self, seconds: float, awaited: str) -> None:
         """``seconds`` is the budget that ``awaited`` had."""
         text = f"no {awaited} within {seconds:.3g} s" if seconds >= 0.001 else "the deadline leaves no time to answer"
         super().__init__(ErrorReason.DEADLINE, text)

@@ -76,7 +76,7 @@ class Gate:
     ) -> None:
         """``policies`` gives the snapshot of the moment; ``observers`` see each finished check.
 
-        ``on_unjudged`` is told what was asked of each check that ended in the detector's error, or in a cancellation there.
+        ``on_unjudged`` is told the policy and the image of each check whose detector call failed or was cancelled.
         """
         self._policies = policies
         self._detector = detector

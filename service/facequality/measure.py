@@ -167,6 +167,7 @@ _MEASURE_OF_REFUSAL = {
     for reason in (spec.low_reason, spec.high_reason)
     if reason
 }
+"""Of measures that share a reason, the first in the table: hence reversed."""
 
 
 def refusal(reason: Reason) -> Finding:

@@ -67,7 +67,7 @@ class Metrics:
         # Looking up a labelled child costs more than incrementing it.
         self._child: Callable[..., Any] = functools.cache(lambda metric, *labels: metric.labels(*labels))
 
-        def counter(name: str, text: str, labels: Iterable[str] = ()) -> Counter:
+        def counter(name: str, text: str, labels: Iterable[str]) -> Counter:
             return Counter(name, text, labels, registry=registry)
 
         def histogram(name: str, text: str, labels: Iterable[str], buckets: tuple[float, ...]) -> Histogram:

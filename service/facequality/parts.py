@@ -49,7 +49,7 @@ def build_detector(settings: Settings, metrics: Metrics, stalled_within: Callabl
     ``stalled_within`` tells whether the gate has stood still in the last so many seconds.
 
     Raises:
-        StartError: an extra or a file that it needs is missing.
+        StartError: an extra or a file that it needs is missing, or its keys or authorities cannot be used.
     """
     if settings.detector is DetectorName.EMBEDDED:
         engine = embedded_detector(settings.embedded_workers or None)

@@ -21,6 +21,7 @@ from facequality import policy_file
 from facequality.photo_uri import is_private_name
 from facequality.policy import DEFAULT_PRESET, PRESETS
 from facequality.policy_mistakes import PolicyFileError
+from facequality.validation import reason
 
 PREFIX = "FACEQUALITY_"
 _CLOUD_PREFIXES = ("TENCENTCLOUD_", f"{PREFIX}TENCENTCLOUD_")
@@ -126,7 +127,7 @@ ReadableFile = Annotated[Path | None, AfterValidator(_readable_file)]
 
 
 class Settings(BaseSettings):
-    """One field per variable, FACEQUALITY_ in front."""
+    """One field per variable: FACEQUALITY_ and the field's name, but for the vendor's own, which are aliases."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -234,7 +235,7 @@ def load(*, serving: bool = False) -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        mistakes += [f"{_variable(str(e['loc'][0]))}: {_reason(e['type'], e['msg'])}" for e in error.errors()]
+        mistakes += [f"{_variable(str(e['loc'][0]))}: {reason(e)}" for e in error.errors()]
     if settings is not None and serving:
         mistakes += _unprotected(settings)
     if mistakes or settings is None:
@@ -358,12 +359,3 @@ def _unserved_default(environ: Mapping[str, str]) -> list[str]:
     if default not in PRESETS and f"{PREFIX}POLICY_FILE" not in environ:
         mistakes.append(f"{PREFIX}DEFAULT_POLICY: no policy named {default!r}; served: {', '.join(PRESETS)}")
     return mistakes
-
-
-_MUST_BE = {"bool_parsing": "true or false", "int_parsing": "a whole number", "float_parsing": "a number"}
-
-
-def _reason(kind: str, message: str) -> str:
-    if kind in _MUST_BE:
-        return f"must be {_MUST_BE[kind]}"
-    return message.removeprefix("Value error, ").replace("Input should be", "must be")

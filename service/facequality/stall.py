@@ -21,7 +21,7 @@ STALL_SECONDS = 0.3
 class StallWatch:
     """A context manager that measures how late the running event loop calls back."""
 
-    def __init__(self, on_lag: Callable[[float], None] = lambda _: None) -> None:
+    def __init__(self, on_lag: Callable[[float], None]) -> None:
         """``on_lag`` is told of each measurement, s."""
         self._on_lag = on_lag
         self._last = -math.inf

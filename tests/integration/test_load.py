@@ -18,13 +18,11 @@ from facequality.client import SERVICE_CONFIG, channel_options
 from facequality.detectors.sharing import SharingDetector
 from facequality.detectors.tencentcloud.protocol import RequestBody
 from facequality.errors import ErrorReason, GateError, Overloaded, UpstreamFault
-from facequality.metrics import Metrics
 from facequality.model import PhotoBytes
 from facequality.settings import Settings
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 from facequality.v1 import verdict_pb2
-from prometheus_client import CollectorRegistry
 
 from tests.detections import EXAMPLE_2
 from tests.detectors import FakeDetector
@@ -207,7 +205,7 @@ async def test_a_failed_call_lets_go_of_its_photo() -> None:
     detector = FakeDetector()
     detector.answer = UpstreamFault(ErrorReason.UPSTREAM_INTERNAL, "no")
     settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0")
-    app = App(settings, SharingDetector(detector), metrics=Metrics(CollectorRegistry()))
+    app = App(settings, SharingDetector(detector))
 
     def held() -> int:
         # Views too: some keep a photo without its value.

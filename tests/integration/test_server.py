@@ -21,7 +21,6 @@ from facequality.errors import (
     Retry,
     UpstreamFault,
 )
-from facequality.metrics import Metrics
 from facequality.rpc import intake
 from facequality.rpc.server import MAX_RECEIVE_BYTES
 from facequality.rpc.status import INTERNAL_TEXT
@@ -33,7 +32,6 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 
 from tests import photos
 from tests.conftest import Served
@@ -356,7 +354,7 @@ async def test_calls_over_the_limit_are_shed_and_health_is_not() -> None:
     app_settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", max_in_flight=2, max_queued=0)
     detector = FakeDetector()
     detector.delay = 0.5
-    app = App(app_settings, detector, metrics=Metrics(CollectorRegistry()))
+    app = App(app_settings, detector)
     async with running(app) as (channel, _):
         stub = pb_grpc.FaceQualityServiceStub(channel)
         request = pb.CheckFaceQualityRequest(image=PORTRAIT)

@@ -16,7 +16,6 @@ import grpc
 import pytest
 import structlog
 from facequality.app import App
-from facequality.metrics import Metrics
 from facequality.parts import StartError
 from facequality.rpc import infrastructure
 from facequality.settings import Settings
@@ -24,7 +23,6 @@ from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 from facequality.v1 import policy_pb2, verdict_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from prometheus_client import CollectorRegistry
 
 from tests import photos
 from tests.conftest import Served
@@ -277,7 +275,7 @@ async def test_messages_that_do_not_end_are_few_at_a_time(served: Served, monkey
 async def test_the_health_address_serves_health_alone() -> None:
     """For probes when the main port has TLS."""
     app_settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0", health_address="127.0.0.1:0")
-    app = App(app_settings, FakeDetector(), metrics=Metrics(CollectorRegistry()))
+    app = App(app_settings, FakeDetector())
     async with running(app) as (_, ports), grpc.aio.insecure_channel(f"127.0.0.1:{ports.health}") as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         assert (await stub.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
@@ -308,9 +306,9 @@ async def test_an_address_in_use_is_said_in_words(served: Served) -> None:
     """A second server must not share the port."""
     app_settings = Settings(grpc_address=f"127.0.0.1:{served.grpc_port}", metrics_address="127.0.0.1:0")
     with pytest.raises(StartError, match=r"cannot listen on 127\.0\.0\.1"):
-        await App(app_settings, FakeDetector(), metrics=Metrics(CollectorRegistry())).start()
+        await App(app_settings, FakeDetector()).start()
     app_settings = Settings(grpc_address="127.0.0.1:0", metrics_address=f"127.0.0.1:{served.metrics_port}")
-    app = App(app_settings, FakeDetector(), metrics=Metrics(CollectorRegistry()))
+    app = App(app_settings, FakeDetector())
     with pytest.raises(StartError, match="cannot serve metrics on"):
         await app.start()
 

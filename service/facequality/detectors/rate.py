@@ -101,7 +101,8 @@ async def _in_turn(
     now = asyncio.get_running_loop().time
     end = now() + seconds
     while True:
-        began, until = now(), _until(end)
+        until = _until(end)
+        had_time = until > now()
         try:
             async with asyncio.timeout_at(until if until < math.inf else None):
                 await acquire()
@@ -110,8 +111,8 @@ async def _in_turn(
             if _until(end) <= until:
                 raise
         else:
-            # Its leaving shortens it again: the turn may have come too late.
-            if until > began and _until(end) < now():
+            # Its leaving shortens it again: the turn may have come too late. (A call without time to wait goes if it need not.)
+            if had_time and _until(end) < now():
                 give_back()
                 raise TimeoutError
             return

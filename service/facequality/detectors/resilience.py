@@ -105,11 +105,14 @@ def _timed_out(error: BaseException) -> bool:
 
 @dataclass(slots=True)
 class RetryBudget:
-    """A token bucket: calls earn tokens, retries spend them. In an outage, retries stay within a share of the calls."""
+    """A token bucket: calls earn tokens, retries spend one each. In an outage, retries stay within a share of the calls."""
 
     share: float = 0.1
+    """Tokens that a call earns: one retry per ten calls."""
     most: float = 10.0
+    """Tokens kept at most: so many retries at once after a quiet time."""
     tokens: float = 3.0
+    """Tokens to begin with, so that the first call of a process may be retried."""
 
     def earn(self) -> None:
         """A call was made."""

@@ -1,4 +1,4 @@
-"""HTTP for detectors: the only module that imports an HTTP library.
+"""HTTP for detectors: with the emulator's server, the only module that imports an HTTP library.
 
 Requests and responses are httpx's. They go through the httpx-aiohttp transport, called directly: httpx's own pool leaks the
 slots of cancelled calls. The transport's error classes mislead (a reset during the response surfaces as a connect timeout), so
@@ -316,7 +316,7 @@ _OUT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, er
 
 def _translated(error: Exception, *, sent: bool) -> HttpFailure | BadAnswer:
     # httpx wraps what the transport knows of; the rest comes as it is.
-    cause = error.__cause__ or error if isinstance(error, httpx.HTTPError) else error
+    cause = (error.__cause__ or error) if isinstance(error, httpx.HTTPError) else error
     if isinstance(cause, OSError) and cause.errno in _OUT_OF:
         return NoRoom(f"no connection can be opened: {cause.strerror}")
     if sent and isinstance(cause, aiohttp.ClientResponseError) and not isinstance(cause, aiohttp.ClientHttpProxyError):

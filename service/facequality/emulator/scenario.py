@@ -13,6 +13,7 @@ import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from facequality.detectors.tencentcloud.error_table import LISTED
+from facequality.validation import reason
 from facequality.yaml_tree import Node, YamlError, parse
 
 Seconds = Annotated[float, Field(ge=0, le=3600)]
@@ -168,12 +169,8 @@ def load(path: Path) -> Scenario:
         where = f"{path}:{error.line}" if error.line else str(path)
         raise ScenarioError(f"{where}: {error}") from error
     except ValidationError as error:
-        lines = (f"{path}: {'.'.join(map(str, e['loc']))}: {_reason(e['type'], e['msg'])}" for e in error.errors())
+        lines = (f"{path}: {'.'.join(map(str, e['loc']))}: {reason(e)}" for e in error.errors())
         raise ScenarioError("\n".join(lines)) from error
-
-
-def _reason(kind: str, message: str) -> str:
-    return "there is no such key" if kind == "extra_forbidden" else message.removeprefix("Value error, ")
 
 
 def _plain(node: Node) -> Any:

@@ -83,14 +83,11 @@ class Emulator:
         detector: Detector,
         keys: Mapping[str, Credential] | None,
         scenario: Scenario | None = None,
-        *,
-        clock: Callable[[], float] = time.time,
     ) -> None:
-        """``keys`` by secret id; None takes every request for authentic. ``clock`` gives Unix time, s."""
+        """``keys`` by secret id; None takes every request for authentic."""
         self._detector = detector
         self._keys = keys
         self._scenario = scenario or Scenario()
-        self._clock = clock
         self._limiter = self._make_limiter()
         self.calls = 0
         """Authentic requests so far, whatever became of them."""
@@ -188,7 +185,7 @@ class Emulator:
             return replace(_failed("InternalError", language), action=rule.action)
 
     def _now(self) -> float:
-        return self._clock() + self._scenario.clock_skew_seconds
+        return time.time() + self._scenario.clock_skew_seconds
 
     def _authenticate(self, signed: SignedRequest) -> None:
         if self._keys is None:

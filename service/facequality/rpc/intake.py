@@ -28,16 +28,16 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
     """Gives a unary call its deadline, waits for a place, and only then reads its message.
 
     The handler is registered as if the method were client-streaming. It is the same on the wire, but gRPC leaves the message in
-    the flow-control window until it is asked for. Health is never refused: a busy gate is not a dead one.
+    the flow-control window until it is asked for. Health is not subject to this: a busy gate is not a dead one.
     """
 
     def __init__(
         self,
         admission: Admission,
         deadline_seconds: float,
-        parsers: Mapping[str, Callable[[bytes], Any]] | None = None,
+        parsers: Mapping[str, Callable[[bytes], Any]],
         *,
-        on_message: Callable[[Method], None] = lambda _: None,
+        on_message: Callable[[Method], None],
     ) -> None:
         """``deadline_seconds``: budget of a call without a deadline, and upper bound of one with.
 
@@ -45,7 +45,7 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
         """
         self._admission = admission
         self._deadline_seconds = deadline_seconds
-        self._parsers = parsers or {}
+        self._parsers = parsers
         self._on_message = on_message
 
     async def intercept_service(

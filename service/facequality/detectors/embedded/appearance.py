@@ -85,9 +85,9 @@ def portrait(image: Image, mesh: Mesh, visibility: Map | None = None) -> Portrai
 class SharpnessHead:
     """Estimates sharpness."""
 
-    def __init__(self, path: Path = HEAD) -> None:
+    def __init__(self) -> None:
         """Load the trained numbers; a missing file is a broken installation and raises OSError."""
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(HEAD, allow_pickle=False) as arrays:
             self._head = dict(arrays)
 
     def sharpness(self, face: Portrait) -> float:

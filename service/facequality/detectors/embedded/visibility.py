@@ -30,9 +30,9 @@ Features = npt.NDArray[np.float32]
 class VisibilityHead:
     """Estimates the visible share of each cell."""
 
-    def __init__(self, path: Path = HEAD) -> None:
+    def __init__(self) -> None:
         """Load the trained numbers; a missing file is a broken installation and raises OSError."""
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(HEAD, allow_pickle=False) as arrays:
             self._mean, self._deviation = arrays["mean"], arrays["deviation"]
             self._layers = [(arrays[f"weights{i}"], arrays[f"biases{i}"]) for i in range(3)]
 

@@ -40,14 +40,12 @@ MOST_SKEW = 86_400.0
 SAME_CLOCK = 5.0
 """Offsets that differ by less are the same clock, s: Date has whole seconds, and responses take time."""
 
-DEFAULT_ENDPOINT = "https://iai.tencentcloudapi.com"
-
 
 @dataclass(frozen=True, slots=True)
 class CloudOptions:
     """How DetectFace is called."""
 
-    endpoint: str = DEFAULT_ENDPOINT
+    endpoint: str = "https://iai.tencentcloudapi.com"
     """Scheme and host: the global, a regional, the internal or the international one."""
     region: str = ""
     """X-TC-Region; empty: not sent (DetectFace does not need it)."""
@@ -81,14 +79,12 @@ class TencentCloudDetector:
         http: HttpClient | None = None,
         *,
         on_paid_call: Callable[[], None] = lambda: None,
-        clock: Callable[[], float] = time.time,
     ) -> None:
-        """``on_paid_call`` is told of each request that leaves; ``clock`` gives Unix time, s."""
+        """``on_paid_call`` is told of each request that leaves."""
         self._credentials = credentials
         self._options = options = options or CloudOptions()
         self._http = http or HttpClient()
         self._on_paid_call = on_paid_call
-        self._clock = clock
         self._offset = 0.0
         self._url = Url(f"{options.endpoint.rstrip('/')}/")
         # The vendor's page lower-cases signed values, its servers do not: lower case suits both.
@@ -195,7 +191,7 @@ class TencentCloudDetector:
     def _learn_offset(self, date: str) -> None:
         """Sign by the vendor's clock from now on, as its response's Date tells it."""
         try:
-            offset = parsedate_to_datetime(date).timestamp() - self._clock()
+            offset = parsedate_to_datetime(date).timestamp() - time.time()
         except (ValueError, OverflowError):
             return
         if abs(offset) > MOST_SKEW:
@@ -208,7 +204,7 @@ class TencentCloudDetector:
 
     def _headers(self, length: int, payload_sha256: str) -> dict[str, str]:
         credential = self._credentials()
-        timestamp = int(self._clock() + self._offset)
+        timestamp = int(time.time() + self._offset)
         canonical = signature.Canonical("POST", "", self._signed, payload_sha256)
         headers = {
             **self._always,
