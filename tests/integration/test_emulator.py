@@ -207,7 +207,7 @@ def test_health_and_metrics(emulator: EmulatedEndpoint) -> None:
         assert answer.read() == b"ok\n"
     with urllib.request.urlopen(f"{emulator.url}/metrics", timeout=10) as answer:
         page = answer.read().decode()
-    assert 'detectface_emulator_requests_total{code="MissingParameter.ErrorParameterEmpty"}' in page
+    assert 'detectface_emulator_requests_total{action="",code="MissingParameter.ErrorParameterEmpty"}' in page
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

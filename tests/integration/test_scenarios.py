@@ -8,6 +8,7 @@ import resource
 import socket
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,8 @@ def test_an_oversized_answer_has_the_size_that_is_asked_for(tmp_path: Path) -> N
         with pytest.raises(json.JSONDecodeError) as caught:
             call(running, {"Image": b64(CAT)})
         assert caught.value.doc == " " * 200_001
+        with urllib.request.urlopen(f"{running.url}/metrics", timeout=10) as page:
+            assert 'detectface_emulator_requests_total{action="oversize",code="OK"} 1.0' in page.read().decode()
 
 
 async def test_hanging_and_dripping_take_their_time(tmp_path: Path) -> None:

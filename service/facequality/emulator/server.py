@@ -92,7 +92,12 @@ class Emulator:
         self.calls = 0
         """Authentic requests so far, whatever became of them."""
         self.registry = CollectorRegistry()
-        self._requests = Counter("detectface_emulator_requests_total", "Requests.", ("code",), registry=self.registry)
+        self._requests = Counter(
+            "detectface_emulator_requests_total",
+            "Requests, by the answer's code and what a scenario did instead of it or with it.",
+            ("code", "action"),
+            registry=self.registry,
+        )
         self._seconds = Histogram("detectface_emulator_seconds", "Seconds until the answer left.", registry=self.registry)
 
     def application(self) -> web.Application:
@@ -124,13 +129,13 @@ class Emulator:
         try:
             return await _send(request, content, outcome.action, self._now())
         finally:
-            seconds = time.perf_counter() - started
-            self._requests.labels(outcome.code).inc()
+            seconds, action = time.perf_counter() - started, sorted(outcome.action.model_fields_set)
+            self._requests.labels(outcome.code, ",".join(action)).inc()
             self._seconds.observe(seconds)
             log.info(
                 "emulator.answered",
                 code=outcome.code,
-                action=sorted(outcome.action.model_fields_set),
+                action=action,
                 client=request.headers.get("X-TC-RequestClient", "")[:100],
                 upstream_request_id=request_id,
                 milliseconds=round(1000 * seconds, 1),
