@@ -29,8 +29,9 @@ clients: setup  ## Install the vendor's other official clients, for the emulator
 	test -x $(CLIENTS)/tccli/bin/tccli || { $(PYTHON) -m venv $(CLIENTS)/tccli && $(CLIENTS)/tccli/bin/python -m pip install --quiet tccli==3.1.189.1; }
 	test -d $(CLIENTS)/node/node_modules || npm install --loglevel=error --no-fund --no-audit --prefix $(CLIENTS)/node tencentcloud-sdk-nodejs@4.1.313
 
-test: setup  ## Run every test, in two processes: most of them wait
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+PROCESSES ?= 2
+test: setup  ## Run every test, in PROCESSES (2): most of them wait
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
 faults: setup  ## Write the table of the vendor's faults into tests/README.md
 	$(BIN)/python -m tests.faults

@@ -134,13 +134,13 @@ MISTAKES = {
         "2: policies.kiosk.shadow: there is no policy 'strict' in the files; to try a built-in, extend it",
     ],
     "side_a_boolean": [
-        "4: policies.kiosk.bounds.sharpness.min: must be a number from 0 to 100, not 'True'",
+        "4: policies.kiosk.bounds.sharpness.min: must be a number in digits, 0 to 100, not 'True'",
     ],
     "side_a_sexagesimal": [
-        "4: policies.kiosk.bounds.sharpness.min: must be a number from 0 to 100, not '1:30'",
+        "4: policies.kiosk.bounds.sharpness.min: must be a number in digits, 0 to 100, not '1:30'",
     ],
     "side_a_text": [
-        "4: policies.kiosk.bounds.sharpness.min: must be a number from 0 to 100, not 'high'",
+        "4: policies.kiosk.bounds.sharpness.min: must be a number in digits, 0 to 100, not 'high'",
     ],
     "side_not_taken": [
         "4: policies.kiosk.bounds.score.max: score takes no max",

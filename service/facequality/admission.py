@@ -85,7 +85,7 @@ class Admission:
             async with asyncio.timeout(self._limits.queue_seconds):
                 await turn
         except BaseException as error:
-            if not turn.cancelled():
+            if turn.done() and not turn.cancelled():
                 # The turn came in the same moment.
                 self.give_back(self._limits.largest_message, place=True)
             elif turn in self._line:

@@ -260,7 +260,7 @@ async def run(settings: Settings) -> None:
     metrics = Metrics(_process_registry())
     metrics.serve_log(lambda: sink.lost)
     _take_every_file_descriptor()
-    with StallWatch(metrics.loop_lag.observe) as stalls:
+    with StallWatch(metrics.loop_lag.observe, metrics.loop_stalls.inc) as stalls:
         detector = await asyncio.to_thread(build_detector, settings, metrics, stalls.stalled_within)
         app = App(settings, detector, metrics=metrics)
         await app.start()

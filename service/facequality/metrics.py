@@ -83,6 +83,7 @@ class Metrics:
         self.handling = histogram("grpc_server_handling_seconds", "Seconds until an RPC completed.", call, SECONDS)
 
         self.loop_lag = histogram("facequality_event_loop_lag_seconds", "How late the event loop calls back.", (), LAG_SECONDS)
+        self.loop_stalls = counter("facequality_event_loop_stalls_total", "How often it called back 0.3 s late or later.", ())
         self.in_flight = gauge("facequality_in_flight_calls", "RPCs in progress, health checks aside.")
         self.in_flight_bytes = gauge("facequality_in_flight_bytes", "Bytes of messages held, or set aside for.")
         self.queued = gauge("facequality_queued_calls", "RPCs that wait for a place.")

@@ -16,7 +16,7 @@ _SIGNATURES: tuple[bytes, ...] = (
     *(b"DDS ", b"qoif", b"\x76\x2f\x31\x01", b"#?RADIANCE"),  # the third is OpenEXR
     *(b"\x01\xda\x00\x01", b"\x01\xda\x01\x01", b"\x59\xa6\x6a\x95"),  # SGI, Sun
     *(b"\xff\xd8\xff\xf7", b"BPG\xfb", b"FLIF", b"farbfeld", b"SIMPLE  ="),  # the first is JPEG-LS, the last FITS
-    *(b"%!PS", b"\xc5\xd0\xd3\xc6", b"\xd7\xcd\xc6\x9a", b"<svg", b"/* XPM"),  # EPS, EPS with a preview, WMF, SVG, XPM
+    *(b"%!PS", b"\xc5\xd0\xd3\xc6", b"\xd7\xcd\xc6\x9a", b"/* XPM"),  # EPS, EPS with a preview, WMF, XPM
     *tuple(bytes((0x0A, version, 1)) for version in (0, 2, 3, 4, 5)),  # PCX
     *tuple(b"P%d%c" % (kind, space) for kind in range(1, 8) for space in b" \t\r\n"),  # the PNM family
 )

@@ -162,8 +162,7 @@ def embedded_detector(workers: int | None = None) -> Detector:
     """
     missing = [name for name in ("cv2", "numpy", "threadpoolctl") if importlib.util.find_spec(name) is None]
     if missing:
-        extra = "pip install 'face-quality-gate[embedded]'"
-        raise StartError(f"the embedded detector needs {', '.join(missing)}; install it with: {extra}")
+        raise StartError(f"the embedded detector needs {', '.join(missing)}: install face-quality-gate with its extra [embedded]")
     # Imported here: a proxy-only installation has no OpenCV.
     from facequality.detectors.embedded.detector import EmbeddedDetector  # noqa: PLC0415
     from facequality.detectors.embedded.weights import WeightsError  # noqa: PLC0415

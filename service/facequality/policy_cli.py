@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import typing
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
@@ -22,7 +20,7 @@ from facequality.errors import PolicyNotFound
 from facequality.measure import FACE_MEASURES
 from facequality.model import Measure
 from facequality.policy import PRESETS, Policy, PolicySet
-from facequality.policy_document import Effect, differences, document, json_schema
+from facequality.policy_document import Change, Effect, differences, document, json_schema, to_yaml
 from facequality.policy_file import load
 from facequality.policy_mistakes import PolicyFileError
 from facequality.rendering import show_policies
@@ -89,7 +87,7 @@ def show(
         elif output is Format.JSON:
             typer.echo(json.dumps(document(served, names), ensure_ascii=False, indent=2))
         else:
-            typer.echo(_yaml(document(served, names)), nl=False)
+            typer.echo(to_yaml(document(served, names)), nl=False)
     except PolicyNotFound as error:
         _fail(error.message + (f"; to show that file: policy show --file {name}" if Path(name).exists() else ""))
 
@@ -106,25 +104,32 @@ def diff(
         pairs = [(*old.values(), *new.values())]
     else:
         pairs = [(old[name], new[name]) for name in old if name in new]
-    # Measures are never cut short, however narrow the terminal: the parts must be told apart.
-    table = Table(Column("what", no_wrap=True), *(Column(name, overflow="fold") for name in ("before", "after", "effect")))
+    told = False
     for a, b in pairs:
-        changes = list(differences(a, b))
-        if changes:
-            table.add_row(Text(a.name if a.name == b.name else f"{a.name} -> {b.name}", "bold"))
-        for change in changes:
-            colour = "yellow" if change.effect is Effect.LOOSENS else "green"
-            table.add_row(*map(Text, (change.what, change.before, change.after)), f"[{colour}]{change.effect}")
+        if changes := list(differences(a, b)):
+            Console().print(_changes(a.name if a.name == b.name else f"{a.name} -> {b.name}", changes))
+            told = True
+    others = []
     if len(old) != 1 or len(new) != 1:
-        for name in sorted(old.keys() ^ new.keys()):
-            table.add_row(f"policy {name}", *(("served", "gone") if name in old else ("none", "new")))
+        others = [f"{name}: {'gone' if name in old else 'new'}" for name in sorted(old.keys() ^ new.keys())]
     if old_default and new_default and old_default != new_default:
-        table.add_row("default", old_default, new_default)
-    if not table.row_count:
+        others.append(f"default: {old_default} -> {new_default}")
+    for line in others:
+        typer.echo(line)
+    if not told and not others:
         typer.echo("no difference")
         return
-    Console().print(table)
     raise typer.Exit(EXIT_DIFFERENT)
+
+
+def _changes(title: str, changes: list[Change]) -> Table:
+    # Measures are never cut short, however narrow the terminal: the parts must be told apart.
+    texts = (Column(name, overflow="fold") for name in ("before", "after", "effect"))
+    table = Table(Column("what", no_wrap=True), *texts, title=Text(title), title_justify="left", title_style="bold")
+    for change in changes:
+        colour = "yellow" if change.effect is Effect.LOOSENS else "green"
+        table.add_row(*map(Text, (change.what, change.before, change.after)), f"[{colour}]{change.effect}")
+    return table
 
 
 @cli.command()
@@ -135,24 +140,6 @@ def schema() -> None:
 
 def _count(served: PolicySet) -> str:
     return "1 policy" if len(served.policies) == 1 else f"{len(served.policies)} policies"
-
-
-def _yaml(content: dict[str, typing.Any]) -> str:
-    class Dumper(yaml.SafeDumper):
-        pass
-
-    # Texts that look like numbers stay texts.
-    Dumper.add_representer(str, _text)
-    return yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
-
-
-_WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
-"""Plain words that some YAML reads as something else."""
-
-
-def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", value) and value.lower() not in _WORDS
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if plain else '"')
 
 
 def _warnings(policy: Policy, detector: DetectorName) -> list[str]:

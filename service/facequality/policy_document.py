@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+import yaml
 
 from facequality.guidance import LANGUAGES
 from facequality.measure import FACE_MEASURES, MEASURES
@@ -45,6 +48,31 @@ def _policy(policy: Policy) -> dict[str, Any]:
 
 def _number(value: float) -> float | int:
     return int(value) if float(value).is_integer() else value
+
+
+def to_yaml(content: dict[str, Any]) -> str:
+    """Write a document as a policy file."""
+
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    # Texts that look like numbers stay texts, and small numbers are written out: the loader reads both as they were.
+    Dumper.add_representer(str, _quoted)
+    Dumper.add_representer(float, _decimal)
+    return yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+_WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
+"""Plain words that some YAML reads as something else."""
+
+
+def _decimal(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:float", f"{value:.15f}".rstrip("0"))
+
+
+def _quoted(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", value) and value.lower() not in _WORDS
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if plain else '"')
 
 
 class Effect(StrEnum):

@@ -169,7 +169,9 @@ class EntryReader:
             elif value is None:
                 sides[side] = None
             elif not isinstance(value, float):
-                self.wrong(number, f"must be a number from {spec.range_min:g} to {spec.range_max:g}, not {str(value)[:40]!r}")
+                self.wrong(
+                    number, f"must be a number in digits, {spec.range_min:g} to {spec.range_max:g}, not {str(value)[:40]!r}"
+                )
             elif spec.is_flag and value not in (0, 1):
                 self.wrong(number, f"must be 0 or 1, not {value:g}")
             elif not spec.range_min <= value <= spec.range_max:

@@ -206,7 +206,7 @@ class Settings(BaseSettings):
     tencentcloud_connect_seconds: float = Field(3, gt=0, le=60, description="Limit of one TCP and TLS handshake.")
     tencentcloud_attempt_seconds: float = Field(5, gt=0, le=300, description="Limit of one request, within the call's deadline.")
     tencentcloud_qps: float = Field(
-        0, ge=0, le=100_000, description="Requests per second: the account's quota divided by the replicas; 0: no limit."
+        0, ge=0, le=100_000, description="Requests per second: the account's quota / (most replicas + 2); 0: no limit."
     )
     secret_id: SecretStr = Field(SecretStr(""), validation_alias="TENCENTCLOUD_SECRET_ID", description="API key id.")
     secret_key: SecretStr = Field(SecretStr(""), validation_alias="TENCENTCLOUD_SECRET_KEY", description="API key.")

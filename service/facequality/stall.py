@@ -21,9 +21,10 @@ STALL_SECONDS = 0.3
 class StallWatch:
     """A context manager that measures how late the running event loop calls back."""
 
-    def __init__(self, on_lag: Callable[[float], None]) -> None:
-        """``on_lag`` is told of each measurement, s."""
+    def __init__(self, on_lag: Callable[[float], None], on_stall: Callable[[], None]) -> None:
+        """``on_lag`` is told of each measurement, s; ``on_stall`` of each that is a stall."""
         self._on_lag = on_lag
+        self._on_stall = on_stall
         self._last = -math.inf
 
     def __enter__(self) -> Self:
@@ -50,5 +51,6 @@ class StallWatch:
         self._on_lag(lag)
         if lag >= STALL_SECONDS:
             self._last = self._loop.time()
+            self._on_stall()
             log.warning("loop.stalled", seconds=round(lag, 2))
         self._schedule()

@@ -109,7 +109,11 @@ def markdown(report: Report) -> str:
             ]
     if "growth" in report:
         concurrencies = list(next(iter(report["growth"].values())))
-        lines += ["", "One core for the gate, a vendor that takes 50 ms: checks per second by checks in progress (p99, ms):", ""]
+        lines += [
+            "",
+            "Growth: one core for the gate, a vendor that takes 50 ms: checks per second by checks in progress (p99, ms):",
+            "",
+        ]
         lines += ["| | " + " | ".join(concurrencies) + " | CPU per check, ms |", "|---" * (len(concurrencies) + 2) + "|"]
         for size, found in report["growth"].items():
             cells = [f"{found[each]['calls_per_second']:.0f} ({found[each]['p99_ms']:.0f})" for each in concurrencies]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,18 @@ def test_a_difference_names_its_measures_in_any_width() -> None:
     """In a pipe there are 80 columns; the parts must be told apart all the same."""
     shown = run("policy", "diff", "normal", "enroll", columns=60).stdout
     assert all(f"completeness.{part} min" in shown for part in ("eyebrow", "cheek", "chin"))
+
+
+def test_a_difference_shows_its_values_however_long_the_names_are(tmp_path: Path) -> None:
+    """A name may have 63 letters."""
+    one, other, name = tmp_path / "one.yaml", tmp_path / "other.yaml", "n" * 60
+    write(one, f"policies: {{{name}1: {{extends: enroll}}, kept: {{extends: loose}}}}\ndefault: kept")
+    write(other, f"policies: {{{name}2: {{extends: enroll}}, kept: {{extends: enroll}}}}\ndefault: {name}2")
+    shown = run("policy", "diff", one, other, columns=80).stdout
+    assert re.search(r"sharpness min +│ 40 +│ 80 +│ tightens", shown)
+    assert all(line in shown for line in (f"{name}1: gone", f"{name}2: new", f"default: kept -> {name}2"))
+    shown = run("policy", "diff", f"{one}:{name}1", "strict", columns=80).stdout
+    assert re.search(r"sharpness min +│ 80 +│ 85 +│ tightens", shown)
 
 
 async def test_check_uses_the_policy_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,8 @@ from tests.upstream import EXAMPLES, SECRET_ID, SECRET_KEY, Received, answer, up
 async def test_a_loop_that_was_held_up_is_noticed_before_those_whose_time_ran_out_meanwhile() -> None:
     """Also where they were due first; a loop that is on time is not noticed."""
     lags: list[float] = []
-    with structlog.testing.capture_logs() as lines, StallWatch(lags.append) as watch:
+    stalls: list[bool] = []
+    with structlog.testing.capture_logs() as lines, StallWatch(lags.append, lambda: stalls.append(True)) as watch:
         await asyncio.sleep(0.25)
         assert (watch.stalled_within(60), lines) == (False, [])
         assert len(lags) >= 2
@@ -34,6 +35,7 @@ async def test_a_loop_that_was_held_up_is_noticed_before_those_whose_time_ran_ou
         await asyncio.sleep(0.2)
         assert (watch.stalled_within(0.1), watch.stalled_within(1)) == (False, True)
     assert [line["event"] for line in lines] == ["loop.stalled"]
+    assert len(stalls) == 1
     measured = len(lags)
     await asyncio.sleep(0.15)
     assert len(lags) == measured, "it has ended"

@@ -57,7 +57,6 @@ def png_claiming(width: int, height: int) -> bytes:
         (blank(100, 100, "JPEG2000"), (R.IMAGE_FORMAT_UNSUPPORTED,)),
         (b"\xff\xd8\xff\xf7\x00\x0b\x08", (R.IMAGE_FORMAT_UNSUPPORTED,)),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", (R.IMAGE_FORMAT_UNSUPPORTED,)),
-        (b'<svg xmlns="http://www.w3.org/2000/svg"/>', (R.IMAGE_FORMAT_UNSUPPORTED,)),
         (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00", (R.IMAGE_FORMAT_UNSUPPORTED,)),
         (b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00", (R.IMAGE_FORMAT_UNSUPPORTED,)),
         (b"\x00\x00\x00\x18ftypXXXX\x00\x00\x00\x00mif1heic", (R.IMAGE_FORMAT_UNSUPPORTED,)),

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from facequality.evaluation import evaluate
 from facequality.measure import Bound
 from facequality.model import Judgement, Measure, Reason, Verdict
 from facequality.policy import PRESETS, FaceRule, Policy, PolicySet, built_in
-from facequality.policy_document import Change, Effect, differences, document
+from facequality.policy_document import Change, Effect, differences, document, to_yaml
 from facequality.policy_file import load
 from hypothesis import given
 
@@ -22,8 +21,7 @@ from tests.policy_mistakes import NOW, WORKED, loaded
 
 
 def written(served: PolicySet, tmp_path: Path) -> PolicySet:
-    text = yaml.safe_dump(document(served, list(served.policies)), allow_unicode=True, sort_keys=False)
-    return loaded(tmp_path, text)
+    return loaded(tmp_path, to_yaml(document(served, list(served.policies))))
 
 
 @pytest.mark.parametrize("file", [None, *sorted(WORKED.glob("*.yaml"))], ids=lambda file: file.stem if file else "built-in")

@@ -66,7 +66,7 @@ class FaceQualityServiceServicer:
         """Judges one photo under one policy.
 
         The gate's own deadline (10 s unless configured otherwise) bounds the caller's. Messages over 8 MiB are refused by gRPC itself,
-        RESOURCE_EXHAUSTED without ErrorInfo: whoever takes photos from people looks at their size first.
+        RESOURCE_EXHAUSTED without ErrorInfo: check a photo's size before you send it.
         Metadata that it reads, one entry of each (of several the last counts): accept-language, "en" or "zh-Hans", for the guidance;
         x-request-id, 1 to 128 letters, digits and ._:/+=@- (another is replaced, and the id that was used comes back in the trailing
         metadata); traceparent. With a paid detector every attempt may be billed: be sparing with retries, and do not hedge.
