@@ -18,6 +18,9 @@ CHECK = {"grpc_type": "unary", "grpc_service": "facequality.v1.FaceQualityServic
 PHOTO = photos.encode(photos.cat().resize((128, 128)), "JPEG")
 
 
+MEGABYTE = 1_000_000
+
+
 def distinct(number: int, size: int = 0) -> pb.CheckFaceQualityRequest:
     """A photo like no other; bytes behind a JPEG's end are nobody's business."""
     return pb.CheckFaceQualityRequest(image=PHOTO + number.to_bytes(8, "big") + bytes(size), policy="loose")
@@ -31,6 +34,11 @@ def local(**more: Any) -> tuple[App, FakeDetector]:
 
 def sample(app: App, name: str, **labels: str) -> float:
     return app.metrics.registry.get_sample_value(name, labels) or 0
+
+
+def photos_held() -> int:
+    """Count the gate's views of photos of a megabyte, also those that only wait for the garbage collector."""
+    return sum(isinstance(found, memoryview) and found.nbytes >= MEGABYTE for found in gc.get_objects())
 
 
 def resident() -> int:

@@ -6,7 +6,6 @@ import asyncio
 import io
 import json
 import sys
-import typing
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -31,11 +30,12 @@ from facequality.emulator import scenario as scenarios
 from facequality.emulator import server as emulator_server
 from facequality.gate import Gate
 from facequality.metrics import Metrics
+from facequality.policy_cli import EXIT_ERROR, fail
 from facequality.rendering import add_error, add_verdict, verdict_table
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import verdict_pb2
 
-EXIT_REJECTED, EXIT_ERROR = 1, 2
+EXIT_REJECTED = 1
 PROGRESS_FROM = 5
 """Progress is shown from this many photos on."""
 
@@ -75,7 +75,7 @@ def serve() -> None:
     try:
         uvloop.run(app.run(loaded))
     except parts.StartError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @cli.command()
@@ -131,13 +131,13 @@ def emulate(
             tls = emulator_keys.tls_context(tls_certificate) if tls_certificate is not None else None
         detector = parts.embedded_detector()
     except (parts.StartError, scenarios.ScenarioError) as error:
-        _fail(str(error))
+        fail(str(error))
     try:
         asyncio.run(emulator_server.serve_forever(detector, accepted, script, address, tls))
     except ValueError as error:
-        _fail(f"--address {address}: {error}")
+        fail(f"--address {address}: {error}")
     except OSError as error:
-        _fail(f"cannot listen on {address}: {error.strerror}")
+        fail(f"cannot listen on {address}: {error.strerror}")
 
 
 @contextmanager
@@ -147,7 +147,7 @@ def _names(option: str, file: Path | None) -> Iterator[None]:
         yield
     except (ValueError, OSError) as error:
         why = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
-        _fail(f"{option} {file}: {why}" if file is not None else why)
+        fail(f"{option} {file}: {why}" if file is not None else why)
 
 
 def _emulator_keys(file: Path | None, secret_id: str, secret_key: str, *, no_auth: bool) -> dict[str, Credential] | None:
@@ -162,7 +162,7 @@ def _emulator_keys(file: Path | None, secret_id: str, secret_key: str, *, no_aut
 async def _check(paths: list[Path], policy: str, options: pb.DetectOptions, target: str, timeout: float, *, as_json: bool) -> int:
     photos = list(find_photos(paths))
     if all(wrong for _, wrong in photos) and not as_json:
-        _fail("no photo found" + "".join(f"\n{path}: {wrong}" for path, wrong in photos))
+        fail("no photo found" + "".join(f"\n{path}: {wrong}" for path, wrong in photos))
     table, worst = verdict_table(), 0
     hidden = as_json or len(photos) < PROGRESS_FROM or not sys.stderr.isatty()
     try:
@@ -226,7 +226,7 @@ async def _checker(target: str, timeout: float) -> AsyncIterator[Checker]:
         policies = parts.load_policies(loaded)
         detector = await asyncio.to_thread(parts.build_detector, loaded, Metrics(CollectorRegistry()))
     except parts.StartError as error:
-        _fail(str(error))
+        fail(str(error))
     try:
         yield LocalChecker(Gate(lambda: policies, DeadlineDetector(detector)), timeout)
     finally:
@@ -245,9 +245,4 @@ def _settings() -> settings.Settings:
     try:
         return settings.load(serving=True)
     except settings.SettingsError as error:
-        _fail(str(error))
-
-
-def _fail(text: str) -> typing.NoReturn:
-    typer.echo(text, err=True)
-    raise typer.Exit(EXIT_ERROR)
+        fail(str(error))

@@ -26,6 +26,7 @@ from facequality.gate import CheckResult
 from facequality.measure import FACE_MEASURES, MEASURES, QUALITY_MEASURES
 from facequality.model import Detection, Face, Judgement, Measure, Reason, Verdict
 from facequality.policy import PolicySet
+from facequality.stall import STALL_SECONDS
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2.5, 5, 10)
 QUALITY_POINTS = tuple(range(10, 101, 10))
@@ -83,7 +84,9 @@ class Metrics:
         self.handling = histogram("grpc_server_handling_seconds", "Seconds until an RPC completed.", call, SECONDS)
 
         self.loop_lag = histogram("facequality_event_loop_lag_seconds", "How late the event loop calls back.", (), LAG_SECONDS)
-        self.loop_stalls = counter("facequality_event_loop_stalls_total", "How often it called back 0.3 s late or later.", ())
+        self.loop_stalls = counter(
+            "facequality_event_loop_stalls_total", f"How often it called back {STALL_SECONDS:g} s late or later.", ()
+        )
         self.in_flight = gauge("facequality_in_flight_calls", "RPCs in progress, health checks aside.")
         self.in_flight_bytes = gauge("facequality_in_flight_bytes", "Bytes of messages held, or set aside for.")
         self.queued = gauge("facequality_queued_calls", "RPCs that wait for a place.")

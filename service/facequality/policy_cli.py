@@ -89,7 +89,7 @@ def show(
         else:
             typer.echo(to_yaml(document(served, names)), nl=False)
     except PolicyNotFound as error:
-        _fail(error.message + (f"; to show that file: policy show --file {name}" if Path(name).exists() else ""))
+        fail(error.message + (f"; to show that file: policy show --file {name}" if Path(name).exists() else ""))
 
 
 @cli.command()
@@ -104,25 +104,24 @@ def diff(
         pairs = [(*old.values(), *new.values())]
     else:
         pairs = [(old[name], new[name]) for name in old if name in new]
-    told = False
-    for a, b in pairs:
-        if changes := list(differences(a, b)):
-            Console().print(_changes(a.name if a.name == b.name else f"{a.name} -> {b.name}", changes))
-            told = True
+    tables = [_changes(a, b, changes) for a, b in pairs if (changes := list(differences(a, b)))]
     others = []
     if len(old) != 1 or len(new) != 1:
         others = [f"{name}: {'gone' if name in old else 'new'}" for name in sorted(old.keys() ^ new.keys())]
     if old_default and new_default and old_default != new_default:
         others.append(f"default: {old_default} -> {new_default}")
-    for line in others:
-        typer.echo(line)
-    if not told and not others:
+    if not tables and not others:
         typer.echo("no difference")
         return
+    for table in tables:
+        Console().print(table)
+    for line in others:
+        typer.echo(line)
     raise typer.Exit(EXIT_DIFFERENT)
 
 
-def _changes(title: str, changes: list[Change]) -> Table:
+def _changes(before: Policy, after: Policy, changes: list[Change]) -> Table:
+    title = before.name if before.name == after.name else f"{before.name} -> {after.name}"
     # Measures are never cut short, however narrow the terminal: the parts must be told apart.
     texts = (Column(name, overflow="fold") for name in ("before", "after", "effect"))
     table = Table(Column("what", no_wrap=True), *texts, title=Text(title), title_justify="left", title_style="bold")
@@ -163,7 +162,7 @@ def _served(file: Path | None, default: str) -> PolicySet:
             return load(file, datetime.now(UTC), default)
         return parts.load_policies(settings.load().model_copy(update={"default_policy": default}))
     except (PolicyFileError, parts.StartError, settings.SettingsError, OSError) as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 def _selected(text: str, default: str) -> tuple[dict[str, Policy], str]:
@@ -178,12 +177,13 @@ def _selected(text: str, default: str) -> tuple[dict[str, Policy], str]:
         elif text in PRESETS:
             policy = PRESETS[text]
         else:
-            _fail(f"{text!r} is no file, and not one of the built-in policies {', '.join(PRESETS)}")
+            fail(f"{text!r} is no file, and not one of the built-in policies {', '.join(PRESETS)}")
     except (PolicyFileError, PolicyNotFound, OSError) as error:
-        _fail(str(error))
+        fail(str(error))
     return {policy.name: policy}, ""
 
 
-def _fail(text: str) -> typing.NoReturn:
+def fail(text: str) -> typing.NoReturn:
+    """End the command with this text."""
     typer.echo(text, err=True)
     raise typer.Exit(EXIT_ERROR)

@@ -18,7 +18,6 @@ from facequality.client import SERVICE_CONFIG, channel_options
 from facequality.detectors.sharing import SharingDetector
 from facequality.detectors.tencentcloud.protocol import RequestBody
 from facequality.errors import ErrorReason, GateError, Overloaded, UpstreamFault
-from facequality.model import PhotoBytes
 from facequality.settings import Settings
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
@@ -26,7 +25,7 @@ from facequality.v1 import verdict_pb2
 
 from tests.detections import EXAMPLE_2
 from tests.detectors import FakeDetector
-from tests.loading import CHECK, HANDLED, PHOTO, distinct, local, resident, sample
+from tests.loading import CHECK, HANDLED, MEGABYTE, PHOTO, distinct, local, photos_held, resident, sample
 from tests.running import behind, details, failure, running, until
 
 
@@ -207,19 +206,15 @@ async def test_a_failed_call_lets_go_of_its_photo() -> None:
     settings = Settings(grpc_address="127.0.0.1:0", metrics_address="127.0.0.1:0")
     app = App(settings, SharingDetector(detector))
 
-    def held() -> int:
-        # Views too: some keep a photo without its value.
-        return sum(isinstance(each, PhotoBytes | memoryview) for each in gc.get_objects())
-
     async with running(app) as (channel, _):
         stub = pb_grpc.FaceQualityServiceStub(channel)
         gc.collect()
         gc.disable()
         try:
-            before = held()
+            before = photos_held()
             for number in range(10):
-                await failure(stub.CheckFaceQuality(distinct(number)))
-            after = held()
+                await failure(stub.CheckFaceQuality(distinct(number, MEGABYTE)))
+            after = photos_held()
         finally:
             gc.enable()
     assert after - before <= 1

@@ -16,7 +16,7 @@ from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 from facequality.v1 import verdict_pb2
 
 from tests import photos
-from tests.loading import distinct, sample
+from tests.loading import MEGABYTE, distinct, photos_held, sample
 from tests.running import Gate, behind, details, failure, until
 
 PHOTO = photos.encode(photos.cat(), "JPEG")
@@ -26,11 +26,6 @@ REQUEST = pb.CheckFaceQualityRequest(image=PHOTO, policy="loose")
 def retries(served: Gate) -> float:
     metric = served.app.metrics.retries
     return sum(sample.value for family in metric.collect() for sample in family.samples if sample.name.endswith("_total"))
-
-
-def photos_held() -> int:
-    """Count the gate's views of large photos, also of those that only wait for the next collection."""
-    return sum(isinstance(found, memoryview) and found.nbytes > 500_000 for found in gc.get_objects())
 
 
 def first(count: int, action: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +50,7 @@ async def test_a_call_that_is_over_holds_no_photo(scenario: dict[str, Any]) -> N
         gc.collect()
         gc.disable()
         try:
-            await asyncio.wait([asyncio.ensure_future(served.stub.CheckFaceQuality(distinct(0, 1_000_000)))])
+            await asyncio.wait([asyncio.ensure_future(served.stub.CheckFaceQuality(distinct(0, MEGABYTE)))])
             await until(lambda: sample(served.app, "facequality_in_flight_calls") == 0)
             assert photos_held() == 0
         finally:
