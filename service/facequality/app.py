@@ -217,7 +217,8 @@ class App:
             port, close = serve_metrics(*split_address(address), self.metrics.registry)
         except OSError as error:
             raise StartError(f"cannot serve metrics on {address}: {error.strerror or error}") from error
-        self._stack.callback(close)
+        # It waits for the server's thread, which looks for its end twice a second.
+        self._stack.push_async_callback(asyncio.to_thread, close)
         return port
 
     def _announce(self, ports: Ports) -> None:

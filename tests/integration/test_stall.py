@@ -7,12 +7,14 @@ import signal
 import time
 
 import grpc
+import pytest
 import structlog
 from facequality.stall import STALL_SECONDS, StallWatch
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 
 from tests import photos
+from tests.loading import local
 from tests.running import serving
 from tests.upstream import EXAMPLES, SECRET_ID, SECRET_KEY, Received, answer, upstream
 
@@ -39,6 +41,18 @@ async def test_a_loop_that_was_held_up_is_noticed_before_those_whose_time_ran_ou
     measured = len(lags)
     await asyncio.sleep(0.15)
     assert len(lags) == measured, "it has ended"
+
+
+async def test_a_stop_does_not_hold_up_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The metrics' server takes up to half a second to end: waited for in the loop, each stop would warn of a stall."""
+    monkeypatch.setattr("facequality.app.serve_metrics", lambda *_: (1, lambda: time.sleep(1)))
+    app, _ = local()
+    await app.start()
+    lags: list[float] = []
+    with StallWatch(lags.append, lambda: None):
+        await app.stop(drain_seconds=0, grace_seconds=5)
+        await asyncio.sleep(0.15)
+    assert max(lags) < 0.8
 
 
 async def test_a_gate_that_was_frozen_does_not_blame_the_vendor() -> None:
