@@ -38,8 +38,8 @@ async def measure(parts: list[str], rounds: int, sizes: list[str]) -> Report:
             "latency": lambda: measurements.latency(directory, sizes, rounds),
             "memory": lambda: measurements.memory(directory),
             "stalled": lambda: measurements.stalled(directory),
-            "pool": lambda: measurements.pool(directory, 4000),
-            "beside": lambda: measurements.beside(directory, 150),
+            "pool": lambda: measurements.pool(directory, 64 * 64),
+            "beside": lambda: measurements.beside(directory, {4: 150, 16: 50}),
             "growth": lambda: measurements.growth(directory, sizes, (1, 4, 16, 64, 256)),
         }
         for part in parts:

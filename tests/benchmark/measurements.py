@@ -141,6 +141,7 @@ async def pool(directory: Path, calls: int) -> Report:
                 before = await endpoint.counts()
                 result = await subject.run(calls=calls, concurrent=64, size=SIZES["20 KB"])
                 after = await endpoint.counts()
+                assert after["requests"] - before["requests"] == calls, name
                 new = after["connections"] - before["connections"]
                 report[name] = {
                     "new_connections_per_1000": 1000 * new / calls,
@@ -172,19 +173,30 @@ async def repeated(directory: Path, sizes: list[str]) -> Report:
     return report
 
 
-async def beside(directory: Path, calls: int) -> Report:
-    """p99 of 20 KB checks while four of 3.7 MB are always in progress, ms; a vendor that takes 50 ms."""
+async def beside(directory: Path, calls: dict[int, int]) -> Report:
+    """p99 of 20 KB checks while so many of 3.7 MB are always in progress, ms; a vendor that takes 50 ms.
+
+    ``calls``: how many small checks are measured, by the number of large ones.
+    """
     report: Report = {}
     async with AsyncExitStack() as stack:
         endpoint = await stack.enter_async_context(vendor(directory, 0.05))
-        for name, making in _gates(endpoint):
-            async with making as subject, module("callers", "grpc", subject.port) as large:
-                await subject.caller.order(calls=10, concurrent=1, size=SIZES["20 KB"])
-                loading = asyncio.ensure_future(_keep(large, concurrent=4, size=SIZES["3.7 MB"]))
-                await asyncio.sleep(0.5)
-                result = await subject.caller.order(calls=calls, concurrent=1, size=SIZES["20 KB"])
-                loading.cancel()
-                report[name] = {q: _percentile(result["seconds"], n) for q, n in (("p50_ms", 50), ("p99_ms", 99))}
+        for large, small in calls.items():
+            for name, making in _gates(endpoint, LIGHT_CALLER):
+                async with making as subject, module("callers", LIGHT_CALLER, subject.port) as other:
+                    await subject.caller.order(calls=10, concurrent=1, size=SIZES["20 KB"])
+                    before = (await endpoint.counts())["requests"]
+                    enough = asyncio.Event()
+                    loading = asyncio.ensure_future(
+                        _keep(other, enough, calls=20 * large, concurrent=large, size=SIZES["3.7 MB"])
+                    )
+                    await asyncio.sleep(1)
+                    result = await subject.caller.order(calls=small, concurrent=1, size=SIZES["20 KB"])
+                    enough.set()
+                    expected = small + await loading
+                    assert (await endpoint.counts())["requests"] - before == expected, (name, large)
+                    percentiles = (("p50_ms", 50), ("p99_ms", 99))
+                    report[f"{name}, {large}"] = {key: _percentile(result["seconds"], n) for key, n in percentiles}
     return report
 
 
@@ -222,9 +234,12 @@ def _gates(endpoint: Vendor, caller: str = "grpc") -> Iterator[tuple[str, Any]]:
     yield "naive", yardstick("naive", endpoint, caller)
 
 
-async def _keep(caller: Process, **order: Any) -> None:
-    while True:
-        await caller.order(calls=8, **order)
+async def _keep(caller: Process, enough: asyncio.Event, **order: Any) -> int:
+    calls = 0
+    while not enough.is_set():
+        await caller.order(**order)
+        calls += order["calls"]
+    return calls
 
 
 def _ratio(these: list[dict[str, Any]], those: list[dict[str, Any]]) -> float:

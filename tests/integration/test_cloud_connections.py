@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 from email.utils import formatdate
 
 import pytest
@@ -12,7 +13,7 @@ from facequality.breaker import Breaker, BreakerRules, State
 from facequality.detectors import resilience
 from facequality.detectors.resilience import BreakingDetector, RetryingDetector
 from facequality.detectors.tencentcloud.client import CloudOptions, TencentCloudDetector
-from facequality.detectors.transport import HttpClient, HttpOptions
+from facequality.detectors.transport import SHORT_CHUNK, HttpClient, HttpOptions
 from facequality.errors import GateError, OperatorFault, Overloaded, UpstreamFault, UpstreamSilent
 from facequality.model import Detection, DetectOptions, PhotoBytes, PhotoRefused, PhotoUri
 
@@ -135,8 +136,10 @@ async def test_64_concurrent_checks_open_at_most_64_connections_over_5000_calls(
     assert endpoint.connections <= 64
 
 
-async def test_large_photos_are_hashed_off_the_event_loop(endpoint: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small ones are not worth a thread."""
+async def test_large_photos_are_hashed_by_one_thread_off_the_event_loop(
+    endpoint: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small ones are not worth a change of threads; many at a time leave the event loop a processor."""
     import threading
 
     from facequality.detectors.tencentcloud.protocol import RequestBody
@@ -151,9 +154,60 @@ async def test_large_photos_are_hashed_off_the_event_loop(endpoint: Upstream, mo
     monkeypatch.setattr(RequestBody, "sha256", sha256)
     async with cloud(endpoint) as detector:
         await detector.detect(PhotoBytes(b"small"), DetectOptions())
-        await detector.detect(PhotoBytes(large_jpeg()), DetectOptions())
+        await asyncio.gather(*(detector.detect(PhotoBytes(large_jpeg()), DetectOptions()) for _ in range(4)))
     assert hashed_on[0] == threading.get_ident()
-    assert hashed_on[1] != threading.get_ident()
+    assert len(hashed_on) == 5
+    assert len(set(hashed_on)) == 2
+
+
+async def test_large_bodies_are_sent_in_turns(endpoint: Upstream) -> None:
+    """In a round of the event loop one of them goes on at most; whatever is small need not wait for more."""
+    rounds, sent = 0, list[int]()
+
+    async def count() -> None:
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    def body() -> Iterator[bytes]:
+        yield b"-" * (SHORT_CHUNK + 1)
+        for _ in range(7):
+            sent.append(rounds)
+            yield b"-" * (SHORT_CHUNK + 1)
+
+    counting = asyncio.ensure_future(count())
+    headers = {"Host": "localhost", "Content-Length": str(8 * (SHORT_CHUNK + 1))}
+    client = HttpClient()
+    try:
+        await asyncio.gather(*(client.request("POST", endpoint.url, headers, body, max_answer_bytes=4096) for _ in range(8)))
+    finally:
+        counting.cancel()
+        await client.aclose()
+    assert len(endpoint.received) == 8
+    assert len(sent) == len(set(sent)) == 7 * 8
+
+
+async def test_a_peer_that_stops_reading_keeps_no_other_body_waiting(endpoint: Upstream) -> None:
+    """Turns are for those who can go on."""
+    hanging = asyncio.Event()
+
+    async def hang(_: Received, __: asyncio.StreamWriter) -> None:
+        endpoint.before_body = None
+        hanging.set()
+        await asyncio.Event().wait()
+
+    endpoint.before_body = hang
+    async with cloud(endpoint) as detector:
+        stuck = asyncio.ensure_future(detector.detect(PhotoBytes(large_jpeg()), DetectOptions()))
+        await hanging.wait()
+        async with asyncio.timeout(5):
+            for _ in range(3):
+                await detector.detect(PhotoBytes(large_jpeg()), DetectOptions())
+        assert not stuck.done()
+        stuck.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stuck
 
 
 async def test_requests_go_through_a_configured_proxy(endpoint: Upstream) -> None:

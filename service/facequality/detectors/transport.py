@@ -34,6 +34,9 @@ from facequality.photo_uri import IpAddress
 IDLE_SECONDS = 15.0
 """Idle connections are closed before the peer or a middlebox does."""
 
+SHORT_CHUNK = 384 * 1024
+"""Chunks of a body of up to this size, bytes, take so short (a third of a millisecond) that sending goes on at once."""
+
 
 Resolver = AbstractResolver
 """Resolves host names; tests bring their own."""
@@ -119,6 +122,7 @@ class HttpClient:
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, trust_env=False
             )
 
+        self._turn = asyncio.Lock()
         # The session belongs to the running loop: the transport opens it with the first request.
         self._transport = AiohttpTransport(client=open_session, verify=tls, proxy=proxy, trust_env=False)
 
@@ -165,7 +169,7 @@ class HttpClient:
         max_answer_bytes: int,
         progress: _Progress,
     ) -> HttpAnswer:
-        request = httpx.Request(method, url, stream=None if body is None else _Body(body, progress))
+        request = httpx.Request(method, url, stream=None if body is None else _Body(body, progress, self._turn))
         # As aiohttp keeps them: httpx's own kind is slow to fill, and converted here.
         request.headers = CIMultiDict(headers)  # type: ignore[assignment]
         progress.target = request.url.raw_path.decode("ascii")
@@ -237,16 +241,25 @@ class _Progress:
 
 
 class _Body(httpx.AsyncByteStream, aiohttp.Payload):
-    """A request's body: a stream to httpx, which only passes it on, and a payload to aiohttp, which sends it."""
+    """A request's body: a stream to httpx, which only passes it on, and a payload to aiohttp, which sends it.
 
-    def __init__(self, body: Callable[[], Iterable[bytes]], progress: _Progress) -> None:
+    Large bodies take turns: after each long chunk, whosever it was, the event loop first does what else there is to do.
+    Otherwise a small request would wait, in each of the loop's rounds that it needs, for a chunk of every large body.
+    """
+
+    def __init__(self, body: Callable[[], Iterable[bytes]], progress: _Progress, turn: asyncio.Lock) -> None:
         super().__init__(body)
         self._progress = progress
+        self._turn = turn
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         self._progress.begin_body()
         for chunk in self._value():
+            # Not within a turn: a peer that does not read keeps only its own body waiting.
             await writer.write(chunk)
+            if len(chunk) > SHORT_CHUNK:
+                async with self._turn:
+                    await asyncio.sleep(0)
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         return b"".join(self._value()).decode(encoding, errors)

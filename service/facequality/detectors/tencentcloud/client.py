@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
@@ -86,6 +87,8 @@ class TencentCloudDetector:
         self._http = http or HttpClient()
         self._on_paid_call = on_paid_call
         self._offset = 0.0
+        # One thread: as many as there are photos would keep the event loop from its processor.
+        self._hashing = ThreadPoolExecutor(1, thread_name_prefix="sha256")
         self._url = Url(f"{options.endpoint.rstrip('/')}/")
         # The vendor's page lower-cases signed values, its servers do not: lower case suits both.
         host = urlsplit(options.endpoint).netloc.lower()
@@ -116,7 +119,7 @@ class TencentCloudDetector:
             body, sha256 = photo.body, photo.sha256
         else:
             body = protocol.encode(photo, options, self._options.face_model_version)
-            sha256 = signature.UNSIGNED_PAYLOAD_SHA256 if self._options.unsigned_payload else await _sha256(body)
+            sha256 = signature.UNSIGNED_PAYLOAD_SHA256 if self._options.unsigned_payload else await self._sha256(body)
         sends = _Sends(self._on_paid_call)
         try:
             return await self._exchange(body, sha256, sends, options)
@@ -181,11 +184,17 @@ class TencentCloudDetector:
 
     async def _hashed(self, photo: PhotoBytes, options: DetectOptions) -> tuple[str, PhotoBytes]:
         body = protocol.encode(photo, options, self._options.face_model_version)
-        sha256 = await _sha256(body)
+        sha256 = await self._sha256(body)
         return sha256, _HashedPhoto(photo.data, body=body, sha256=sha256)
+
+    async def _sha256(self, body: protocol.RequestBody) -> str:
+        if len(body) > protocol.LONG_TO_HASH:
+            return await asyncio.get_running_loop().run_in_executor(self._hashing, body.sha256)
+        return body.sha256()
 
     async def aclose(self) -> None:
         """Close every connection."""
+        self._hashing.shutdown(wait=False)
         await self._http.aclose()
 
     def _learn_offset(self, date: str) -> None:
@@ -243,9 +252,3 @@ _SENT_TWICE = {Retry.YES: Retry.ONCE, Retry.THROTTLE: Retry.SPENT}
 def _retry(sends: int) -> Retry:
     """A request that was sent may have been processed, and billed: it is not sent a third time."""
     return (Retry.YES, Retry.ONCE, Retry.SPENT)[min(sends, 2)]
-
-
-async def _sha256(body: protocol.RequestBody) -> str:
-    if len(body) > protocol.LONG_TO_HASH:
-        return await asyncio.to_thread(body.sha256)
-    return body.sha256()

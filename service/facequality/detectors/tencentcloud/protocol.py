@@ -38,7 +38,7 @@ CONTENT_TYPE = "application/json"
 RAW_CHUNK = 384 * 1024
 """Bytes of a photo encoded at a time: a multiple of three, so that chunks of base64 join without padding; 512 KiB encoded."""
 LONG_TO_HASH = 2 * 1024 * 1024
-"""Bodies above this size are hashed off the event loop: below, a millisecond at most, the change of threads costs more."""
+"""Bodies above this size, bytes, are hashed off the event loop: below, up to a millisecond, changing threads costs more."""
 MAX_ANSWER_BYTES = 1024 * 1024
 """120 faces with everything take about 100 KB."""
 
