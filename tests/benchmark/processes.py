@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,10 @@ class Process:
     @property
     def in_sockets(self) -> int:
         """Bytes that wait in its sockets, sent but not taken or come but not read: a container's memory too."""
-        links = (str(each.readlink()) for each in Path(f"/proc/{self.process.pid}/fd").iterdir() if each.is_symlink())
+        links: list[str] = []
+        for each in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # it was closed just now
+                links.append(str(each.readlink()))
         own = {link.removeprefix("socket:[").rstrip("]") for link in links if link.startswith("socket:[")}
         rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
         return sum(int(part, 16) for row in rows if row[9] in own for part in row[4].split(":"))

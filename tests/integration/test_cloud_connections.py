@@ -189,7 +189,7 @@ async def test_large_bodies_are_sent_in_turns(endpoint: Upstream) -> None:
 
 
 async def test_a_peer_that_stops_reading_keeps_no_other_body_waiting(endpoint: Upstream) -> None:
-    """Turns are for those who can go on."""
+    """Only those that can go on wait for a turn."""
     hanging = asyncio.Event()
 
     async def hang(_: Received, __: asyncio.StreamWriter) -> None:

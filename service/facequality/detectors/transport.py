@@ -29,6 +29,7 @@ from httpx_aiohttp import AiohttpTransport
 from multidict import CIMultiDict
 from yarl import URL
 
+from facequality.detectors.turns import Turns
 from facequality.photo_uri import IpAddress
 
 IDLE_SECONDS = 15.0
@@ -122,7 +123,7 @@ class HttpClient:
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, trust_env=False
             )
 
-        self._turn = asyncio.Lock()
+        self._turns = Turns()
         # The session belongs to the running loop: the transport opens it with the first request.
         self._transport = AiohttpTransport(client=open_session, verify=tls, proxy=proxy, trust_env=False)
 
@@ -169,7 +170,7 @@ class HttpClient:
         max_answer_bytes: int,
         progress: _Progress,
     ) -> HttpAnswer:
-        request = httpx.Request(method, url, stream=None if body is None else _Body(body, progress, self._turn))
+        request = httpx.Request(method, url, stream=None if body is None else _Body(body, progress, self._turns))
         # As aiohttp keeps them: httpx's own kind is slow to fill, and converted here.
         request.headers = CIMultiDict(headers)  # type: ignore[assignment]
         progress.target = request.url.raw_path.decode("ascii")
@@ -243,23 +244,22 @@ class _Progress:
 class _Body(httpx.AsyncByteStream, aiohttp.Payload):
     """A request's body: a stream to httpx, which only passes it on, and a payload to aiohttp, which sends it.
 
-    Large bodies take turns: after each long chunk, whosever it was, the event loop first does what else there is to do.
-    Otherwise a small request would wait, in each of the loop's rounds that it needs, for a chunk of every large body.
+    Between its long chunks it waits for its turn. Otherwise a small request would wait, in each round of the event loop that it
+    needs, for a chunk of every large body.
     """
 
-    def __init__(self, body: Callable[[], Iterable[bytes]], progress: _Progress, turn: asyncio.Lock) -> None:
+    def __init__(self, body: Callable[[], Iterable[bytes]], progress: _Progress, turns: Turns) -> None:
         super().__init__(body)
         self._progress = progress
-        self._turn = turn
+        self._turns = turns
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         self._progress.begin_body()
+        number = self._turns.draw()
         for chunk in self._value():
-            # Not within a turn: a peer that does not read keeps only its own body waiting.
             await writer.write(chunk)
             if len(chunk) > SHORT_CHUNK:
-                async with self._turn:
-                    await asyncio.sleep(0)
+                await self._turns.wait(number)
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         return b"".join(self._value()).decode(encoding, errors)
