@@ -227,8 +227,9 @@ def test_what_is_not_documented_is_malformed(body: bytes) -> None:
         EXAMPLES[2].replace(b'"Score": 63', b'"Score": true'),
         b'{"Response": {"Error": {"Message": "x"}, "RequestId": "bcde47b5-e6d8-446e-a538-bcecffbe306a"}}',
         b'{"Response": {"Error": null, "RequestId": "bcde47b5-e6d8-446e-a538-bcecffbe306a"}}',
+        b'{"Response": {"Error": "InternalError", "RequestId": "bcde47b5-e6d8-446e-a538-bcecffbe306a"}}',
     ],
-    ids=["answer", "error without a code", "no error"],
+    ids=["answer", "error without a code", "no error", "an error that is a text"],
 )
 def test_a_malformed_answer_keeps_its_request_id(body: bytes) -> None:
     """The vendor's support asks for it first."""

@@ -120,10 +120,13 @@ def _ids(body: bytes) -> dict[str, str]:
     """Find the vendor's RequestId and code in whatever a body is, as far as they are there."""
     try:
         response = _object(_object(orjson.loads(body)), "Response")
-        found = {"upstream_request_id": response.get("RequestId")}
-        found["upstream_code"] = (_optional_object(response, "Error") or {}).get("Code")
     except (_Malformed, orjson.JSONDecodeError):
         return {}
+    error = response.get("Error")
+    found = {
+        "upstream_request_id": response.get("RequestId"),
+        "upstream_code": error.get("Code") if isinstance(error, dict) else None,
+    }
     return {name: value[:256] for name, value in found.items() if isinstance(value, str) and value}
 
 
