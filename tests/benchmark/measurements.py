@@ -174,7 +174,7 @@ async def repeated(directory: Path, sizes: list[str]) -> Report:
 
 
 async def beside(directory: Path, calls: dict[int, int]) -> Report:
-    """p99 of 20 KB checks while so many of 3.7 MB are always in progress, ms; a vendor that takes 50 ms.
+    """p99 of 20 KB checks while so many of 3.7 MB are in progress, ms; a vendor that takes 50 ms.
 
     ``calls``: how many small checks are measured, by the number of large ones.
     """

@@ -13,7 +13,7 @@ from facequality.breaker import Breaker, BreakerRules, State
 from facequality.detectors import resilience
 from facequality.detectors.resilience import BreakingDetector, RetryingDetector
 from facequality.detectors.tencentcloud.client import CloudOptions, TencentCloudDetector
-from facequality.detectors.transport import SHORT_CHUNK, HttpClient, HttpOptions
+from facequality.detectors.transport import MUCH, HttpClient, HttpOptions
 from facequality.errors import GateError, OperatorFault, Overloaded, UpstreamFault, UpstreamSilent
 from facequality.model import Detection, DetectOptions, PhotoBytes, PhotoRefused, PhotoUri
 
@@ -171,13 +171,13 @@ async def test_large_bodies_are_sent_in_turns(endpoint: Upstream) -> None:
             await asyncio.sleep(0)
 
     def body() -> Iterator[bytes]:
-        yield b"-" * (SHORT_CHUNK + 1)
+        yield b"-" * (MUCH + 1)
         for _ in range(7):
             sent.append(rounds)
-            yield b"-" * (SHORT_CHUNK + 1)
+            yield b"-" * (MUCH + 1)
 
     counting = asyncio.ensure_future(count())
-    headers = {"Host": "localhost", "Content-Length": str(8 * (SHORT_CHUNK + 1))}
+    headers = {"Host": "localhost", "Content-Length": str(8 * (MUCH + 1))}
     client = HttpClient()
     try:
         await asyncio.gather(*(client.request("POST", endpoint.url, headers, body, max_answer_bytes=4096) for _ in range(8)))
@@ -186,6 +186,17 @@ async def test_large_bodies_are_sent_in_turns(endpoint: Upstream) -> None:
         await client.aclose()
     assert len(endpoint.received) == 8
     assert len(sent) == len(set(sent)) == 7 * 8
+
+
+@pytest.mark.parametrize("size", [350_000, 700_000])
+async def test_a_body_that_is_out_waits_for_nothing(endpoint: Upstream, size: int) -> None:
+    """Its answer may come before another turn would, and aiohttp drops a connection whose sender has not ended."""
+    async with cloud(endpoint, HttpOptions(connections=8)) as detector:
+        for _ in range(4):
+            await asyncio.gather(*(detector.detect(PhotoBytes(large_jpeg(size)), DetectOptions()) for _ in range(8)))
+            await asyncio.gather(*(detector.detect(PhotoBytes(large_jpeg()), DetectOptions()) for _ in range(4)))
+    assert len(endpoint.received) == 48
+    assert endpoint.connections == 8
 
 
 async def test_a_peer_that_stops_reading_keeps_no_other_body_waiting(endpoint: Upstream) -> None:

@@ -35,9 +35,8 @@ from facequality.photo_uri import IpAddress
 IDLE_SECONDS = 15.0
 """Idle connections are closed before the peer or a middlebox does."""
 
-SHORT_CHUNK = 384 * 1024
-"""Chunks of a body of up to this size, bytes, take so short (a third of a millisecond) that sending goes on at once."""
-
+MUCH = 384 * 1024
+"""Bytes of a body that take a third of a millisecond to send."""
 
 Resolver = AbstractResolver
 """Resolves host names; tests bring their own."""
@@ -148,7 +147,7 @@ class HttpClient:
             BadAnswer: the answer is not HTTP.
             AnswerTooLarge: the answer exceeds ``max_answer_bytes``.
         """
-        progress = _Progress(on_sent)
+        progress = _Progress(on_sent, self._turns.draw())
         token = _progress.set(progress)
         try:
             while True:
@@ -216,7 +215,9 @@ class _GuardedResolver(AbstractResolver):
 class _Progress:
     """How far an exchange has come."""
 
-    def __init__(self, on_sent: Callable[[], None]) -> None:
+    def __init__(self, on_sent: Callable[[], None], number: int) -> None:
+        self.number = number
+        """Its number in the line for turns: it keeps its place when it is sent again."""
         self.sent = False
         self.answered = False
         self.reused = False
@@ -244,8 +245,8 @@ class _Progress:
 class _Body(httpx.AsyncByteStream, aiohttp.Payload):
     """A request's body: a stream to httpx, which only passes it on, and a payload to aiohttp, which sends it.
 
-    Between its long chunks it waits for its turn. Otherwise a small request would wait, in each round of the event loop that it
-    needs, for a chunk of every large body.
+    As long as much of it is left, it waits for its turn. Otherwise a small request would wait, in each round of the event loop
+    that it needs, for a chunk of every large body.
     """
 
     def __init__(self, body: Callable[[], Iterable[bytes]], progress: _Progress, turns: Turns) -> None:
@@ -253,13 +254,18 @@ class _Body(httpx.AsyncByteStream, aiohttp.Payload):
         self._progress = progress
         self._turns = turns
 
-    async def write(self, writer: AbstractStreamWriter) -> None:
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         self._progress.begin_body()
-        number = self._turns.draw()
+        left = content_length or 0
         for chunk in self._value():
             await writer.write(chunk)
-            if len(chunk) > SHORT_CHUNK:
-                await self._turns.wait(number)
+            left -= len(chunk)
+            if left > MUCH:
+                del chunk  # whoever waits keeps no memory that others need
+                await self._turns.wait(self._progress.number)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        await self.write_with_length(writer, None)
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         return b"".join(self._value()).decode(encoding, errors)
