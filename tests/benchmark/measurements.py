@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from tests.benchmark.processes import LIGHT_CALLER, Process, Vendor, direct, gate, module, vendor, yardstick
+from tests.benchmark.processes import LIGHT_CALLER, Process, Subject, Vendor, direct, gate, module, vendor, yardstick
 from tests.benchmark.yardsticks import STEPS
 
 SIZES = {"20 KB": 20_000, "200 KB": 200_000, "1 MB": 1_000_000, "3.7 MB": 3_700_000}
@@ -184,20 +184,21 @@ async def beside(directory: Path, calls: dict[int, int]) -> Report:
         for large, small in calls.items():
             for name, making in _gates(endpoint, LIGHT_CALLER):
                 async with making as subject, module("callers", LIGHT_CALLER, subject.port) as other:
-                    await subject.caller.order(calls=10, concurrent=1, size=SIZES["20 KB"])
-                    before = (await endpoint.counts())["requests"]
-                    enough = asyncio.Event()
-                    loading = asyncio.ensure_future(
-                        _keep(other, enough, calls=20 * large, concurrent=large, size=SIZES["3.7 MB"])
-                    )
-                    await asyncio.sleep(1)
-                    result = await subject.caller.order(calls=small, concurrent=1, size=SIZES["20 KB"])
-                    enough.set()
-                    expected = small + await loading
-                    assert (await endpoint.counts())["requests"] - before == expected, (name, large)
-                    percentiles = (("p50_ms", 50), ("p99_ms", 99))
-                    report[f"{name}, {large}"] = {key: _percentile(result["seconds"], n) for key, n in percentiles}
+                    report[f"{name}, {large}"] = await _small_beside(endpoint, subject, other, small=small, large=large)
     return report
+
+
+async def _small_beside(endpoint: Vendor, subject: Subject, other: Process, *, small: int, large: int) -> Report:
+    await subject.caller.order(calls=10, concurrent=1, size=SIZES["20 KB"])
+    before = (await endpoint.counts())["requests"]
+    enough = asyncio.Event()
+    loading = asyncio.ensure_future(_keep(other, enough, calls=20 * large, concurrent=large, size=SIZES["3.7 MB"]))
+    await asyncio.sleep(1)
+    result = await subject.caller.order(calls=small, concurrent=1, size=SIZES["20 KB"])
+    enough.set()
+    expected = small + await loading
+    assert (await endpoint.counts())["requests"] - before == expected, large
+    return {"p50_ms": _percentile(result["seconds"], 50), "p99_ms": _percentile(result["seconds"], 99)}
 
 
 async def growth(directory: Path, sizes: list[str], concurrencies: tuple[int, ...]) -> Report:

@@ -13,7 +13,7 @@ from facequality.breaker import Breaker, BreakerRules, State
 from facequality.detectors import resilience
 from facequality.detectors.resilience import BreakingDetector, RetryingDetector
 from facequality.detectors.tencentcloud.client import CloudOptions, TencentCloudDetector
-from facequality.detectors.transport import MUCH, HttpClient, HttpOptions
+from facequality.detectors.transport import LARGE_REST, HttpClient, HttpOptions
 from facequality.errors import GateError, OperatorFault, Overloaded, UpstreamFault, UpstreamSilent
 from facequality.model import Detection, DetectOptions, PhotoBytes, PhotoRefused, PhotoUri
 
@@ -171,13 +171,13 @@ async def test_large_bodies_are_sent_in_turns(endpoint: Upstream) -> None:
             await asyncio.sleep(0)
 
     def body() -> Iterator[bytes]:
-        yield b"-" * (MUCH + 1)
+        yield b"-" * (LARGE_REST + 1)
         for _ in range(7):
             sent.append(rounds)
-            yield b"-" * (MUCH + 1)
+            yield b"-" * (LARGE_REST + 1)
 
     counting = asyncio.ensure_future(count())
-    headers = {"Host": "localhost", "Content-Length": str(8 * (MUCH + 1))}
+    headers = {"Host": "localhost", "Content-Length": str(8 * (LARGE_REST + 1))}
     client = HttpClient()
     try:
         await asyncio.gather(*(client.request("POST", endpoint.url, headers, body, max_answer_bytes=4096) for _ in range(8)))

@@ -35,8 +35,8 @@ from facequality.photo_uri import IpAddress
 IDLE_SECONDS = 15.0
 """Idle connections are closed before the peer or a middlebox does."""
 
-MUCH = 384 * 1024
-"""Bytes of a body that take a third of a millisecond to send."""
+LARGE_REST = 384 * 1024
+"""A body of which more is left, bytes, waits for its turn: it takes over a third of a millisecond to send."""
 
 Resolver = AbstractResolver
 """Resolves host names; tests bring their own."""
@@ -245,8 +245,8 @@ class _Progress:
 class _Body(httpx.AsyncByteStream, aiohttp.Payload):
     """A request's body: a stream to httpx, which only passes it on, and a payload to aiohttp, which sends it.
 
-    As long as much of it is left, it waits for its turn. Otherwise a small request would wait, in each round of the event loop
-    that it needs, for a chunk of every large body.
+    As long as more than ``LARGE_REST`` is left, it waits for its turn. Otherwise a small request would wait, in each round of the
+    event loop that it needs, for a chunk of every large body.
     """
 
     def __init__(self, body: Callable[[], Iterable[bytes]], progress: _Progress, turns: Turns) -> None:
@@ -260,7 +260,7 @@ class _Body(httpx.AsyncByteStream, aiohttp.Payload):
         for chunk in self._value():
             await writer.write(chunk)
             left -= len(chunk)
-            if left > MUCH:
+            if left > LARGE_REST:
                 del chunk  # whoever waits keeps no memory that others need
                 await self._turns.wait(self._progress.number)
 
