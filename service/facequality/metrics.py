@@ -6,7 +6,8 @@ Label values come from closed sets only: policies served, enums of the contract,
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -52,6 +53,32 @@ class _Counted(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return [CounterMetricFamily(self._name, self._text, value=self._count())]
+
+
+@dataclass(frozen=True, slots=True)
+class MethodMetrics:
+    """The series of one gRPC method."""
+
+    started: Counter
+    received: Counter
+    sent: Counter
+    handled: Mapping[grpc.StatusCode, Counter]
+    handling: Histogram
+
+    def observe_start(self) -> None:
+        """An RPC has begun."""
+        self.started.inc()
+
+    def observe_message(self) -> None:
+        """An RPC's message has been read."""
+        self.received.inc()
+
+    def observe_end(self, code: grpc.StatusCode, seconds: float) -> None:
+        """An RPC is complete."""
+        self.handled[code].inc()
+        self.handling.observe(seconds)
+        if code is grpc.StatusCode.OK:
+            self.sent.inc()
 
 
 _TO_REJECTED, _TO_ACCEPTED = _DIRECTIONS = ("accepted_to_rejected", "rejected_to_accepted")
@@ -148,13 +175,16 @@ class Metrics:
             if (read := MEASURES[measure].read) is not None
         )
 
-    def serve_method(self, grpc_type: str, service: str, method: str) -> None:
+    def of_method(self, grpc_type: str, service: str, method: str) -> MethodMetrics:
         """Create a method's series at 0."""
         labels = (grpc_type, service, method)
-        for metric in (self.started, self.received, self.sent, self.handling):
-            metric.labels(*labels)
-        for spelling in _SPELLINGS.values():
-            self.handled.labels(*labels, spelling)
+        return MethodMetrics(
+            started=self.started.labels(*labels),
+            received=self.received.labels(*labels),
+            sent=self.sent.labels(*labels),
+            handled={code: self.handled.labels(*labels, spelling) for code, spelling in _SPELLINGS.items()},
+            handling=self.handling.labels(*labels),
+        )
 
     def serve_policies(self, policies: PolicySet) -> None:
         """Create the served policies' series at 0 and state their revisions."""
@@ -211,21 +241,6 @@ class Metrics:
         """The policy files were read again."""
         self._child(self.reloads, "success" if success else "failure").inc()
         self.reload_ok.set(success)
-
-    def observe_rpc_start(self, grpc_type: str, service: str, method: str) -> None:
-        """An RPC has begun."""
-        self._child(self.started, grpc_type, service, method).inc()
-
-    def observe_message(self, grpc_type: str, service: str, method: str) -> None:
-        """An RPC's message has been read."""
-        self._child(self.received, grpc_type, service, method).inc()
-
-    def observe_rpc_end(self, grpc_type: str, service: str, method: str, code: grpc.StatusCode, seconds: float) -> None:
-        """An RPC is complete."""
-        self._child(self.handled, grpc_type, service, method, _SPELLINGS[code]).inc()
-        self._child(self.handling, grpc_type, service, method).observe(seconds)
-        if code is grpc.StatusCode.OK:
-            self._child(self.sent, grpc_type, service, method).inc()
 
     def observe_check(self, result: CheckResult) -> None:
         """A photo was judged."""

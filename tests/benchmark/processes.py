@@ -99,7 +99,8 @@ async def started(*command: str, **environ: str) -> AsyncIterator[Process]:
     try:
         yield Process(process)
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            process.kill()
         await process.wait()
 
 

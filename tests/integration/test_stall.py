@@ -15,7 +15,7 @@ from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
 
 from tests import photos
 from tests.loading import local
-from tests.running import serving
+from tests.running import running, serving
 from tests.upstream import EXAMPLES, SECRET_ID, SECRET_KEY, Received, answer, upstream
 
 
@@ -88,3 +88,21 @@ async def test_a_gate_that_was_frozen_does_not_blame_the_vendor() -> None:
             gate.process.terminate()
             await gate.exit_code()
         assert "detector.breaker" not in "".join(gate.raw)
+
+
+async def test_calls_that_come_while_the_loop_is_held_up_wait_for_it() -> None:
+    """GRPC on its own would cancel some of them from 1,000 on, and no metric would tell."""
+    app, _ = local()
+    async with running(app) as (_, ports):
+        channels = [grpc.insecure_channel(f"127.0.0.1:{ports.grpc}", [("grpc.use_local_subchannel_pool", 1)]) for _ in range(3)]
+
+        def call() -> set[grpc.StatusCode]:
+            stubs = [pb_grpc.FaceQualityServiceStub(channel) for channel in channels]
+            calls = [stub.ListPolicies.future(pb.ListPoliciesRequest(), timeout=30) for stub in stubs for _ in range(600)]
+            return {call.code() for call in calls}
+
+        codes = asyncio.get_running_loop().run_in_executor(None, call)
+        time.sleep(1.5)  # noqa: ASYNC251 - on purpose
+        assert await codes == {grpc.StatusCode.OK}
+        for channel in channels:
+            channel.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import time
 import traceback
@@ -92,21 +93,25 @@ class CallMetrics:
 
     def __init__(self, metrics: Metrics) -> None:
         """Write into these."""
-        self._metrics = metrics
+        self._of = functools.cache(lambda method: metrics.of_method(method.kind, method.service, method.name))
+
+    def serve(self, method: Method) -> None:
+        """Create a method's series before its first call."""
+        self._of(method)
 
     def began(self, method: Method) -> None:
         """Count its beginning; infrastructure's message counts as received with it."""
-        self._metrics.observe_rpc_start(method.kind, method.service, method.name)
+        self._of(method).observe_start()
         if method.is_infrastructure:
             self.received(method)
 
     def received(self, method: Method) -> None:
         """Its message has been read."""
-        self._metrics.observe_message(method.kind, method.service, method.name)
+        self._of(method).observe_message()
 
     def ended(self, method: Method, code: grpc.StatusCode, seconds: float) -> None:
         """It is complete."""
-        self._metrics.observe_rpc_end(method.kind, method.service, method.name, code, seconds)
+        self._of(method).observe_end(code, seconds)
 
 
 class AccessLog:

@@ -10,6 +10,7 @@ from grpc_reflection.v1alpha import reflection
 
 from facequality.admission import Admission
 from facequality.metrics import Metrics
+from facequality.rpc.handlers import Method
 from facequality.rpc.infrastructure import MAX_MESSAGE_BYTES, InfrastructureInterceptor
 from facequality.rpc.intake import AdmissionInterceptor
 from facequality.rpc.interceptors import AccessLog, CallInterceptor, CallMetrics, InFlight
@@ -109,7 +110,7 @@ def build_server(
     if settings.reflection:
         reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
     for method in SERVICE.methods:
-        metrics.serve_method("unary", SERVICE.full_name, method.name)
+        calls.serve(Method.of(f"/{SERVICE.full_name}/{method.name}"))
     return server
 
 
