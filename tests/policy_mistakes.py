@@ -21,6 +21,11 @@ MISTAKES = {
     "advisory_not_a_list": [
         "2: policies.kiosk.advisory: must be a list of measures",
     ],
+    "advisory_nested": [
+        "2: policies.kiosk.advisory.0: there is no measure a list",
+        f"2: policies.kiosk.advisory.1: there is no measure '{'long' * 10}'",
+        "3: policies.kiosk.bounds.score.min: must be a number in digits, 0 to 100, not a list",
+    ],
     "advisory_of_a_dropped_bound": [
         "2: policies.kiosk.advisory.0: score has no bound to be advisory",
     ],

@@ -104,8 +104,8 @@ async def gate(
         grpc_address="127.0.0.1:0",
         metrics_address="127.0.0.1:0",
         tencentcloud_endpoint=endpoint_url,
-        secret_id=SecretStr(secret_id),
-        secret_key=SecretStr(secret_key),
+        TENCENTCLOUD_SECRET_ID=SecretStr(secret_id),
+        TENCENTCLOUD_SECRET_KEY=SecretStr(secret_key),
         **more,
     )
     metrics = Metrics(CollectorRegistry())

@@ -17,6 +17,7 @@ import structlog
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
 
 from facequality import __version__, notes
+from facequality.address import split_address
 from facequality.detector import Detector
 from facequality.detectors.deadline import DeadlineDetector
 from facequality.detectors.observed import DetectorCall, ObservedDetector
@@ -32,7 +33,7 @@ from facequality.reload import PolicyStore, PolicyWatch
 from facequality.rpc.interceptors import InFlight
 from facequality.rpc.server import Health, build_health_server, build_server
 from facequality.rpc.servicer import FaceQualityServicer
-from facequality.settings import Settings, sends_in_the_clear, split_address
+from facequality.settings import Settings, sends_in_the_clear
 from facequality.stall import StallWatch
 
 log = structlog.get_logger()

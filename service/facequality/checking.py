@@ -16,6 +16,7 @@ from facequality import deadline
 from facequality.correlation import REQUEST_ID_HEADER
 from facequality.errors import Code, ErrorReason, GateError
 from facequality.gate import Gate
+from facequality.paths import is_folder
 from facequality.rpc.messages import CheckMessage
 from facequality.rpc.server import MAX_RECEIVE_BYTES
 from facequality.rpc.translation import to_request, to_response
@@ -115,7 +116,7 @@ def find_photos(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
     Each with an empty text; a folder that cannot be read, or was named and holds no photo, with what is wrong with it.
     """
     for path in paths:
-        if path.is_dir():
+        if is_folder(path):
             found = sorted(_search(path))
             yield from found or [(path, "the folder holds no photo: no jpg, jpeg, png or bmp")]
         else:
@@ -131,8 +132,12 @@ def _search(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
-    status = rpc_status.from_call(error)  # type: ignore[arg-type] # it has all that a Call needs here
     info = error_details_pb2.ErrorInfo()
+    try:
+        status = rpc_status.from_call(error)  # type: ignore[arg-type] # it has all that a Call needs here
+    except ValueError:
+        # A proxy has changed the code or the text.
+        return info
     for detail in status.details if status is not None else ():
         if detail.Unpack(info):
             break

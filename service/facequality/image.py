@@ -120,9 +120,9 @@ class PhotoFile:
             OSError: the photo is in too many pieces, or one is larger than there is reason for.
         """
         self._proceed()
-        start = self._position
-        self._position = start + size if size >= 0 else len(self._data)
-        piece = bytes(self._data[start : self._position])
+        end = self._position + size if size >= 0 else len(self._data)
+        piece = bytes(self._data[self._position : end])
+        self._position += len(piece)
         self._reads -= 1
         if size == _CHUNK_HEAD:
             self._meet(piece)

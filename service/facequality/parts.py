@@ -54,7 +54,7 @@ def build_detector(settings: Settings, metrics: Metrics, stalled_within: Callabl
     if settings.detector is DetectorName.EMBEDDED:
         engine = embedded_detector(settings.embedded_workers or None)
         if settings.embedded_fetch_uris:
-            engine = DownloadingDetector(engine, rules=uri_rules(settings))
+            engine = DownloadingDetector(engine, rules=uri_rules(settings), connections=settings.max_in_flight)
         return _sharing(engine, settings, metrics)
     return _cloud(settings, metrics, stalled_within)
 
@@ -84,7 +84,7 @@ def load_policies(settings: Settings) -> PolicySet:
         if settings.policy_file is None:
             return built_in(now, settings.default_policy or DEFAULT_PRESET)
         return load(settings.policy_file, now, settings.default_policy)
-    except (PolicyFileError, ValueError, OSError) as error:
+    except (PolicyFileError, ValueError) as error:
         raise StartError(str(error)) from error
 
 

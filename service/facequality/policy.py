@@ -36,13 +36,13 @@ class Policy:
     """A named set of bounds, resolved. Invalid ones cannot exist."""
 
     name: str
-    bounds: Mapping[Measure, Bound]
+    bounds: Mapping[Measure, Bound] = field(hash=False)
     face_rule: FaceRule
     advisory: frozenset[Measure] = frozenset()
     description: str = ""
     shadow: str | None = None
     """A served policy that is judged beside this one, on the same detection, without answering."""
-    guidance: Mapping[Reason, Mapping[str, str]] = field(default_factory=dict)
+    guidance: Mapping[Reason, Mapping[str, str]] = field(default_factory=dict, hash=False)
     """Sentences that replace the built-in ones, by reason and language."""
     revision: str = field(init=False)
     """First 12 hex digits of the SHA-256 of what it judges by: bounds, rule on faces, advisory measures."""
@@ -51,13 +51,15 @@ class Policy:
     """Whether DetectFace must return attributes, which makes it slower."""
 
     def __post_init__(self) -> None:
-        """Refuse bounds that mean nothing; freeze the rest."""
+        """Refuse bounds that mean nothing; freeze the mappings."""
         for measure, bound in self.bounds.items():
             _check(measure, bound)
         if stray := self.advisory - self.bounds.keys():
             raise ValueError(f"advisory without a bound: {', '.join(sorted(stray))}")
         ordered = {measure: self.bounds[measure] for measure in FACE_MEASURES if measure in self.bounds}
         object.__setattr__(self, "bounds", MappingProxyType(ordered))
+        sentences = {reason: MappingProxyType(dict(texts)) for reason, texts in self.guidance.items()}
+        object.__setattr__(self, "guidance", MappingProxyType(sentences))
         object.__setattr__(self, "revision", self._digest())
         object.__setattr__(self, "needs_attributes", any(MEASURES[measure].needs_attributes for measure in ordered))
 
@@ -101,15 +103,21 @@ def _check(measure: Measure, bound: Bound) -> None:
 class PolicySet:
     """The served policies: one immutable snapshot."""
 
-    policies: Mapping[str, Policy]
+    policies: Mapping[str, Policy] = field(hash=False)
     default: str
     source: str
     loaded_at: datetime
 
     def __post_init__(self) -> None:
-        """Refuse a default that is not served."""
+        """Refuse a default or a shadow that is not served."""
+        object.__setattr__(self, "policies", MappingProxyType(dict(self.policies)))
         if self.default not in self.policies:
             raise ValueError(f"default policy {self.default!r} is not one of {', '.join(sorted(self.policies))}")
+        for policy in self.policies.values():
+            if policy.shadow is not None and policy.shadow not in self.policies:
+                raise ValueError(
+                    f"policy {policy.name}: its shadow {policy.shadow!r} is not one of {', '.join(sorted(self.policies))}"
+                )
 
     def get(self, name: str) -> Policy:
         """Return the policy of this name, or the default one for an empty name.

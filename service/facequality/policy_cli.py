@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from facequality import parts, settings
+from facequality import parts, paths, settings
 from facequality.detectors.embedded import capabilities
 from facequality.errors import PolicyNotFound
 from facequality.measure import FACE_MEASURES
@@ -56,7 +56,7 @@ def check(
     for file in files:
         try:
             served = load(file, datetime.now(UTC), default)
-        except (PolicyFileError, OSError) as error:
+        except PolicyFileError as error:
             typer.echo(str(error), err=True)
             worst = EXIT_ERROR
             continue
@@ -89,7 +89,7 @@ def show(
         else:
             typer.echo(to_yaml(document(served, names)), nl=False)
     except PolicyNotFound as error:
-        fail(error.message + (f"; to show that file: policy show --file {name}" if Path(name).exists() else ""))
+        fail(error.message + (f"; to show that file: policy show --file {name}" if paths.exists(name) else ""))
 
 
 @cli.command()
@@ -161,7 +161,7 @@ def _served(file: Path | None, default: str) -> PolicySet:
         if file is not None:
             return load(file, datetime.now(UTC), default)
         return parts.load_policies(settings.load().model_copy(update={"default_policy": default}))
-    except (PolicyFileError, parts.StartError, settings.SettingsError, OSError) as error:
+    except (PolicyFileError, parts.StartError, settings.SettingsError) as error:
         fail(str(error))
 
 
@@ -169,16 +169,16 @@ def _selected(text: str, default: str) -> tuple[dict[str, Policy], str]:
     """Find what FILE, FILE:NAME or NAME stands for, and the name of a FILE's default."""
     path, _, name = text.rpartition(":")
     try:
-        if Path(text).exists():
+        if paths.exists(text):
             served = load(Path(text), datetime.now(UTC), default)
             return dict(served.policies), served.default
-        if path and Path(path).exists():
+        if path and paths.exists(path):
             policy = load(Path(path), datetime.now(UTC), default).get(name)
         elif text in PRESETS:
             policy = PRESETS[text]
         else:
             fail(f"{text!r} is no file, and not one of the built-in policies {', '.join(PRESETS)}")
-    except (PolicyFileError, PolicyNotFound, OSError) as error:
+    except (PolicyFileError, PolicyNotFound) as error:
         fail(str(error))
     return {policy.name: policy}, ""
 

@@ -20,6 +20,8 @@ MAX_POLICIES = 100
 """Policies are metric labels."""
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 MAX_TEXT = 200
+MAX_SHOWN = 40
+"""A value that is wrong is shown up to this length, characters."""
 
 TOP_KEYS = ("default", "policies")
 BOUND_KEYS = ("min", "max")
@@ -169,9 +171,7 @@ class EntryReader:
             elif value is None:
                 sides[side] = None
             elif not isinstance(value, float):
-                self.wrong(
-                    number, f"must be a number in digits, {spec.range_min:g} to {spec.range_max:g}, not {str(value)[:40]!r}"
-                )
+                self.wrong(number, f"must be a number in digits, {spec.range_min:g} to {spec.range_max:g}, not {_shown(value)}")
             elif spec.is_flag and value not in (0, 1):
                 self.wrong(number, f"must be 0 or 1, not {value:g}")
             elif not spec.range_min <= value <= spec.range_max:
@@ -202,7 +202,7 @@ class EntryReader:
     def _read_guidance(self, entry: Entry, place: Place) -> None:
         for name, languages in (self._mapping(place, None, "a mapping of reasons to languages to sentences") or {}).items():
             if name not in list(Reason):
-                self.wrong(languages, f"there is no reason {name!r}{near(name, Reason)}")
+                self.wrong(languages, f"there is no reason {_shown(name)}{near(name, Reason)}")
                 continue
             texts = self._mapping(languages, LANGUAGES, f"a mapping with keys of {', '.join(LANGUAGES)}") or {}
             sentences = {language: self._text(text) for language, text in texts.items()}
@@ -255,7 +255,14 @@ def _unknown_measure(name: object, known: str = "") -> str:
     if name in list(Measure):
         whose = "its 'faces' say how many there may be" if name in _OF_FACES else "the limits of photos are the vendor's"
         return f"no policy bounds {name}: {whose}"
-    return f"there is no measure {name!r}{near(name, _BY_NAME)}{known}"
+    return f"there is no measure {_shown(name)}{near(name, _BY_NAME)}{known}"
+
+
+def _shown(value: object) -> str:
+    """Show a value that is wrong, but not the whole of a long one."""
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    return repr(f"{value:g}" if isinstance(value, float) else str(value)[:MAX_SHOWN])
 
 
 def one_of(values: Iterable[str]) -> str:

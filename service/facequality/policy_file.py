@@ -26,7 +26,10 @@ def load(path: Path, loaded_at: datetime, default: str = "") -> PolicySet:
     Raises:
         PolicyFileError: every mistake there is.
     """
-    files = policy_files(path)
+    try:
+        files = policy_files(path)
+    except OSError as error:
+        raise PolicyFileError([Mistake(str(path), 0, "", f"cannot be read: {error.strerror}")]) from error
     if not files:
         raise PolicyFileError([Mistake(str(path), 0, "", "the directory holds no *.yaml or *.yml file")])
     if len(files) > MAX_FILES:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 from pathlib import Path
 
+from facequality import paths
 from facequality.yaml_tree import MAX_BYTES
 
 MAX_FILES = 64
@@ -21,17 +22,21 @@ def read_bounded(file: Path) -> bytes:
     Raises:
         OSError: it cannot be read, or is not a regular file.
     """
-    if file.exists() and not file.is_file():
+    if paths.exists(file) and not paths.is_file(file):
         raise OSError(errno.EINVAL, "not a regular file")
     with file.open("rb") as stream:
         return stream.read(MAX_BYTES + 1)
 
 
 def policy_files(path: Path) -> list[Path]:
-    """Return the files that a path stands for: itself, or a directory's ``*.yaml`` and ``*.yml``, but hidden ones, sorted."""
-    if not path.is_dir():
+    """Return the files that a path stands for: itself, or a directory's ``*.yaml`` and ``*.yml``, but hidden ones, sorted.
+
+    Raises:
+        OSError: the directory cannot be read.
+    """
+    if not paths.is_folder(path):
         return [path]
-    found = (file for file in path.iterdir() if file.suffix in {".yaml", ".yml"} and not file.is_dir())
+    found = (file for file in path.iterdir() if file.suffix in {".yaml", ".yml"} and not paths.is_folder(file))
     # Editors keep locks and backups beside a file.
     return sorted(file for file in found if not file.name.startswith("."))
 

@@ -16,9 +16,10 @@ from pathlib import Path
 import structlog
 from watchfiles import awatch
 
+from facequality import paths
 from facequality.policy import PolicySet
 from facequality.policy_file import load
-from facequality.policy_mistakes import PolicyFileError
+from facequality.policy_mistakes import Mistake, PolicyFileError
 from facequality.policy_source import Fingerprint, fingerprint
 
 log = structlog.get_logger()
@@ -64,7 +65,7 @@ class PolicyStore:
         now = datetime.now(UTC)
         try:
             fresh = await asyncio.to_thread(_load_settled, path, now, default)
-        except (PolicyFileError, OSError) as error:
+        except PolicyFileError as error:
             self.last_failure = ReloadFailure(now, str(error))
             self._on_failure()
             log.error("policy.reload_failed", path=str(path), mistakes=str(error).splitlines())  # noqa: TRY400 - the text is all
@@ -87,7 +88,7 @@ class PolicyWatch:
         """``seen`` is the fingerprint of what the store was first loaded from, so that a change in between is not missed."""
         self._store, self._path, self._default, self._seen = store, path, default, seen
         # The directory is watched, not the file: a ConfigMap publishes by swapping a symlink beside it.
-        self._directory = path if path.is_dir() else path.parent
+        self._directory = path if paths.is_folder(path) else path.parent
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -140,18 +141,17 @@ def _load_settled(path: Path, now: datetime, default: str) -> PolicySet:
     """Load what stood still meanwhile: of files that are replaced while they are read, some may be of the old edition.
 
     Raises:
-        PolicyFileError: every mistake there is.
-        OSError: the files cannot be read, or do not stand still.
+        PolicyFileError: every mistake there is, or that the files do not stand still.
     """
     for _ in range(LOADS):
         before = fingerprint(path)
-        found: PolicySet | PolicyFileError | OSError
+        found: PolicySet | PolicyFileError
         try:
             found = load(path, now, default)
-        except (PolicyFileError, OSError) as error:
+        except PolicyFileError as error:
             found = error
         if fingerprint(path) == before:
             if isinstance(found, PolicySet):
                 return found
             raise found
-    raise OSError(f"{path}: the files changed {LOADS} times while they were read")
+    raise PolicyFileError([Mistake(str(path), 0, "", f"the files changed {LOADS} times while they were read")])

@@ -17,7 +17,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from facequality import policy_file
+from facequality import paths, policy_file
+from facequality.address import split_address
 from facequality.photo_uri import is_private_name
 from facequality.policy import DEFAULT_PRESET, PRESETS
 from facequality.policy_mistakes import PolicyFileError
@@ -25,8 +26,6 @@ from facequality.validation import reason
 
 PREFIX = "FACEQUALITY_"
 _CLOUD_PREFIXES = ("TENCENTCLOUD_", f"{PREFIX}TENCENTCLOUD_")
-_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:\s]+):(\d{1,5})")
-_HIGHEST_PORT = 65535
 _HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*|[0-9A-Fa-f:.]+")
 _HOST_PATTERN = re.compile(r"\.?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})+")
 _OF_A_SERVICE = re.compile(r"_SERVICE_(HOST|PORT\w*)=|_PORT=(tcp|udp|sctp)://|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?=")
@@ -43,18 +42,6 @@ class DetectorName(StrEnum):
 
     EMBEDDED = "embedded"
     TENCENTCLOUD = "tencentcloud"
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Split HOST:PORT; an IPv6 host stands in brackets.
-
-    Raises:
-        ValueError: it is not of that form.
-    """
-    match = _ADDRESS.fullmatch(address)
-    if match is None or int(match[2]) > _HIGHEST_PORT:
-        raise ValueError("must be HOST:PORT (0 to 65535), an IPv6 host in brackets, such as 127.0.0.1:50051 or [::]:50051")
-    return match[1].strip("[]"), int(match[2])
 
 
 def _address(value: str) -> str:
@@ -86,38 +73,37 @@ def _hosts(value: str) -> str:
     return value
 
 
+def _is_sound(url: str, parts: SplitResult) -> bool:
+    """Tell whether a client takes what urlsplit has split: urlsplit drops line breaks, and takes spaces and a port left out."""
+    is_clean = url.isprintable() and " " not in url and not parts.netloc.endswith(":")
+    return is_clean and _HOST.fullmatch(parts.hostname or "") is not None and _port_is_sound(parts)
+
+
 def _endpoint(value: str) -> str:
     value = value.strip()
     parts = urlsplit(value)
-    bare = parts.path in {"", "/"} and not parts.query and not parts.fragment and parts.username is None
-    if (
-        parts.scheme not in {"http", "https"}
-        or not _HOST.fullmatch(parts.hostname or "")
-        or not _port_is_sound(parts)
-        or not bare
-    ):
+    is_bare = parts.path in {"", "/"} and not parts.query and not parts.fragment and parts.username is None
+    if parts.scheme not in {"http", "https"} or not is_bare or not _is_sound(value, parts):
         raise ValueError("must be a base URL such as https://iai.tencentcloudapi.com")
-    return value.rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _proxy(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     parts = urlsplit(text)
-    # urlsplit drops line breaks and takes spaces; a client takes neither.
-    sound = text.isprintable() and " " not in text and parts.scheme == "http" and _HOST.fullmatch(parts.hostname or "")
-    if text and not (sound and _port_is_sound(parts)):
+    if text and (parts.scheme != "http" or not _is_sound(text, parts)):
         raise ValueError("must be the URL of an HTTP proxy, such as http://proxy.example:3128")
     return value
 
 
 def _readable(value: Path | None) -> Path | None:
     if value is not None and not os.access(value, os.R_OK):
-        raise ValueError(f"{value} cannot be read" if value.exists() else f"there is no {value}")
+        raise ValueError(f"{value} cannot be read" if paths.exists(value) else f"there is no {value}")
     return value
 
 
 def _readable_file(value: Path | None) -> Path | None:
-    if value is not None and not value.is_file():
+    if value is not None and not paths.is_file(value):
         raise ValueError("is not a file")
     return _readable(value)
 
@@ -133,7 +119,6 @@ class Settings(BaseSettings):
         env_prefix=PREFIX,
         frozen=True,
         extra="ignore",
-        populate_by_name=True,
         env_ignore_empty=True,
         hide_input_in_errors=True,
     )
@@ -338,9 +323,9 @@ def _unprotected(settings: Settings) -> list[str]:
 def _broken_policies(environ: Mapping[str, str]) -> list[str]:
     path = Path(environ.get(f"{PREFIX}POLICY_FILE", ""))
     try:
-        if path.name and path.exists():
+        if path.name and paths.exists(path):
             policy_file.load(path, datetime.now(UTC), environ.get(f"{PREFIX}DEFAULT_POLICY", ""))
-    except (PolicyFileError, OSError) as error:
+    except PolicyFileError as error:
         return [str(error)]
     return []
 

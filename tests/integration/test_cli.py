@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 from facequality import __version__, settings
+from google.rpc import status_pb2
 
 from tests import photos
 from tests.conftest import Served
@@ -234,3 +238,32 @@ def test_help_names_every_command() -> None:
     text = run("--help").stdout
     for command in ("serve", "check", "policy"):
         assert command in text
+
+
+@pytest.mark.parametrize("command", [("check",), ("policy", "show"), ("policy", "check"), ("policy", "diff", "enroll")])
+def test_a_name_that_is_too_long_is_an_error_like_another(command: tuple[str, ...]) -> None:
+    """Not a traceback."""
+    result = run(*command, "a" * 300)
+    assert result.exit_code == 2
+    assert isinstance(result.exception, SystemExit)
+
+
+async def test_an_error_whose_text_a_proxy_changed_is_an_error_of_that_photo(folder: Path) -> None:
+    """Its details no longer fit it, and are left out."""
+
+    async def answer(_: bytes, context: Any) -> bytes:
+        details = status_pb2.Status(code=14, message="what the gate said").SerializeToString()
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "what the proxy says", (("grpc-status-details-bin", details),))
+        return b""
+
+    server = grpc.aio.server()
+    handler: Any = grpc.unary_unary_rpc_method_handler(answer)
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("facequality.v1.FaceQualityService", {"CheckFaceQuality": handler}),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    result = await asyncio.to_thread(run, "check", folder / "good.png", "--json", "--target", f"127.0.0.1:{port}")
+    await server.stop(None)
+    error = json.loads(result.stdout)["error"]
+    assert (result.exit_code, error["code"], error["message"]) == (2, "UNAVAILABLE", "what the proxy says")

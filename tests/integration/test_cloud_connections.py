@@ -341,3 +341,22 @@ async def test_a_photo_refused_by_the_vendor_is_no_error(endpoint: Upstream) -> 
     endpoint.exchange = answering(error("FailedOperation.ImageSizeExceed"))
     async with cloud(endpoint) as detector:
         assert isinstance(await detector.detect(PhotoBytes(PORTRAIT), DetectOptions()), PhotoRefused)
+
+
+async def test_a_second_request_that_is_not_reached_is_not_called_unanswered() -> None:
+    """The first was answered, by a vendor with another clock, which then went away."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}")
+        server.close()
+        body = error("AuthFailure.SignatureExpire")
+        date = formatdate(time.time() + 3600, usegmt=True)
+        head = f"HTTP/1.1 200 OK\r\nDate: {date}\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with cloud(Upstream(url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")) as detector:
+        with pytest.raises(UpstreamFault, match="DetectFace was not reached") as caught:
+            await detector.detect(PhotoBytes(PORTRAIT), DetectOptions())
+    assert caught.value.reason is R.UPSTREAM_NETWORK

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from facequality.detectors.download import MAX_REDIRECTS, DownloadingDetector
-from facequality.errors import ErrorReason, GateError
+from facequality.errors import ErrorReason, GateError, Overloaded
 from facequality.gate import CheckRequest, Gate
 from facequality.image import MAX_BYTES
 from facequality.model import Detection, DetectOptions, PhotoBytes, PhotoRefused, PhotoUri, Reason
@@ -22,6 +22,7 @@ from facequality.policy import built_in
 from tests import photos
 from tests.detections import EXAMPLE_2
 from tests.detectors import RecordingDetector
+from tests.running import no_descriptor
 from tests.upstream import Received, Upstream, answer, answering, upstream
 
 PHOTO = photos.encode(photos.cat(), "JPEG")
@@ -269,3 +270,11 @@ async def test_a_slow_host_ends_in_time(host: Upstream) -> None:
     assert error.reason is ErrorReason.IMAGE_DOWNLOAD_FAILED
     assert "0.3 s" in str(error)
     never.set()
+
+
+async def test_a_machine_without_a_descriptor_left_does_not_blame_the_photo(host: Upstream) -> None:
+    """It is the gate that has no room; the caller may come again."""
+    detector = downloading(RecordingDetector(EXAMPLE_2))
+    with no_descriptor(), pytest.raises(Overloaded, match="Too many open files"):
+        await detector.detect(uri(host), DetectOptions())
+    await detector.aclose()

@@ -15,10 +15,11 @@ import pytest
 import yaml
 from facequality.detectors.tencentcloud.client import CloudOptions, TencentCloudDetector
 from facequality.detectors.tencentcloud.signature import Credential
-from facequality.emulator.scenario import ScenarioError, load
+from facequality.emulator.scenario import Action, ScenarioError, load
 from facequality.errors import GateError
 from facequality.model import Detection, DetectOptions, PhotoBytes
 from facequality.testing import SECRET_ID, SECRET_KEY, detectface_emulator
+from pydantic import ValidationError
 
 from tests.detections import EXAMPLE_2
 from tests.detectors import RecordingDetector
@@ -199,6 +200,12 @@ def test_a_wrong_scenario_is_refused_with_its_path_and_reason(tmp_path: Path, te
     assert message in str(caught.value)
 
 
+def test_a_scripted_response_must_be_one_that_json_has() -> None:
+    """A file's always is; one made in a test may not be."""
+    with pytest.raises(ValidationError, match="response: is not JSON"):
+        Action(response={"a": 2**70})
+
+
 # -- weight -----------------------------------------------------------------------------------------------------------
 
 
@@ -258,9 +265,10 @@ def test_the_command_line_asks_for_authentication(tmp_path: Path) -> None:
     keys.write_text('{"AKID": {"secret": "x"}}')
     result = run("emulate", "--keys", keys)
     assert (result.exit_code, "AKID: must be" in result.output) == (2, True)
-    keys.write_text("AKID")
-    result = run("emulate", "--keys", keys)
-    assert (result.exit_code, f"--keys {keys}: is not JSON" in result.output) == (2, True)
+    for text in ("AKID", "[" * 100_000):
+        keys.write_text(text)
+        result = run("emulate", "--keys", keys)
+        assert (result.exit_code, f"--keys {keys}: is not JSON" in result.output) == (2, True)
     for name, text in (("keys.json", "must be a PEM file"), ("missing.pem", "cannot be read: No such file")):
         result = run("emulate", "--no-auth", "--tls-certificate", tmp_path / name)
         assert (result.exit_code, f"--tls-certificate {tmp_path / name}: {text}" in result.output) == (2, True)

@@ -197,8 +197,13 @@ async def test_a_face_that_is_upside_down_still_counts(engine_detector: Embedded
     both = Image.new("RGB", (2 * portrait.width, portrait.height), "white")
     both.paste(portrait.rotate(180), (0, 0))
     both.paste(portrait.resize((int(portrait.width * 0.85), int(portrait.height * 0.85))), (portrait.width, 0))
-    result = await check(engine_detector, photos.encode(both, "JPEG", quality=95))
+    data = photos.encode(both, "JPEG", quality=95)
+    result = await check(engine_detector, data)
     assert R.MULTIPLE_FACES in result.judgement.reasons
+    for most in (1, 2, 3):
+        answer = await engine_detector.detect(PhotoBytes(data), DetectOptions(max_face_num=most))
+        assert isinstance(answer, Detection)
+        assert [face.quality is not None for face in answer.faces] == [False, True][:most]
 
 
 async def test_what_nobody_waits_for_any_longer_is_left_off() -> None:

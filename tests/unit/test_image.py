@@ -255,3 +255,12 @@ def test_few_compressed_pieces_are_inflated(kind: bytes, head: bytes) -> None:
     start, end = blank(64, 64)[:33], blank(64, 64)[33:]
     assert reasons(inspect(start + profile * image.MAX_INFLATED + end)) == ()
     assert reasons(inspect(start + profile * (image.MAX_INFLATED + 1) + end)) == (R.IMAGE_UNDECODABLE,)
+
+
+def test_a_photo_is_read_as_any_file_is() -> None:
+    """Piece by piece, and not beyond its end."""
+    data = bytes(range(20))
+    file, true = image.PhotoFile(data, exif_blocks=1), io.BytesIO(data)
+    for size in (3, 0, 30, 1, -1):
+        assert (file.read(size), file.tell()) == (true.read(size), true.tell())
+    assert (file.seek(-5, io.SEEK_END), file.read(3)) == (true.seek(-5, io.SEEK_END), true.read(3))

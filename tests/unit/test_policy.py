@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from facequality.errors import PolicyNotFound
 from facequality.measure import Bound
-from facequality.model import Measure
+from facequality.model import Measure, Reason
 from facequality.policy import PRESETS, FaceRule, Policy, PolicySet, built_in
 from hypothesis import given
 from hypothesis import strategies as st
@@ -149,3 +149,23 @@ def test_a_callers_long_name_is_not_repeated_whole() -> None:
         built_in(NOW).get("x" * 100_000)
     assert len(caught.value.message) < 500
     assert caught.value.metadata["policy"] == "x" * 64
+
+
+def test_a_served_set_does_not_change() -> None:
+    """Nor do its policies, whatever becomes of what they were made of."""
+    guidance = {Reason.NO_FACE: {"en": "Look here."}}
+    policy = Policy("kiosk", {}, FaceRule.LARGEST, guidance=guidance)
+    policies = {"kiosk": policy}
+    served = PolicySet(policies, "kiosk", "a test", NOW)
+    guidance[Reason.NO_FACE]["en"] = "Go away."
+    guidance.clear()
+    policies.clear()
+    assert served.get("kiosk").guidance == {Reason.NO_FACE: {"en": "Look here."}}
+    assert len({served, served}) == len({policy, policy}) == 1
+
+
+def test_a_shadow_must_be_served() -> None:
+    """Every check under the policy would fail, for a name that its caller never gave."""
+    policy = Policy("kiosk", {}, FaceRule.LARGEST, shadow="next")
+    with pytest.raises(ValueError, match="policy kiosk: its shadow 'next' is not one of kiosk"):
+        PolicySet({"kiosk": policy}, "kiosk", "a test", NOW)

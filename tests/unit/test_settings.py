@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from facequality import settings
+from facequality.address import split_address
 
 
 @pytest.fixture(autouse=True)
@@ -159,14 +160,14 @@ def test_the_help_lists_every_setting_with_the_default_that_it_has(monkeypatch: 
 )
 def test_addresses_are_split(address: str, expected: tuple[str, int]) -> None:
     """IPv6 in brackets."""
-    assert settings.split_address(address) == expected
+    assert split_address(address) == expected
 
 
 @pytest.mark.parametrize("address", ["", ":", "host", "host:", ":1", "::1:1", "host:65536", "a b:1", "[::1:1"])
 def test_other_addresses_are_refused(address: str) -> None:
     """In words."""
     with pytest.raises(ValueError, match="must be HOST:PORT"):
-        settings.split_address(address)
+        split_address(address)
 
 
 def test_a_policy_file_must_be_readable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,6 +231,7 @@ def test_a_secret_given_twice_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ("FACEQUALITY_TENCENTCLOUD_CONNECTIONS", "0"),
         ("FACEQUALITY_TENCENTCLOUD_REGION", "ap guangzhou\r\nX-Other: 1"),
         ("FACEQUALITY_TENCENTCLOUD_QPS", "-1"),
+        ("FACEQUALITY_POLICY_FILE", "policies: {}\n" * 400),
     ],
 )
 def test_a_value_that_would_stop_the_gate_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -309,6 +311,8 @@ def test_hosts_that_no_photo_may_come_from_are_not_offered(monkeypatch: pytest.M
         "https://u:p@h",
         "https://h:99999",
         "https://exa mple.com",
+        "https://exa\nmple.com",
+        "https://h:",
     ],
 )
 def test_a_wrong_endpoint_is_refused(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
@@ -332,3 +336,27 @@ def test_the_readme_lists_every_setting_with_its_default() -> None:
         name, _, default = line.partition("=")
         if not line.startswith(" ") and default:
             assert default in shown[name], name
+
+
+def test_an_endpoint_is_scheme_and_host_however_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows would be sent, but not signed."""
+    loaded = load(monkeypatch, FACEQUALITY_DETECTOR="embedded", FACEQUALITY_TENCENTCLOUD_ENDPOINT="HTTPS://h.example:8443/?#")
+    assert loaded.tencentcloud_endpoint == "https://h.example:8443"
+
+
+@pytest.mark.parametrize("name", ["SECRET_ID", "SECRET_KEY", "TOKEN", "SECRET_ID_FILE", "SECRET_KEY_FILE", "TOKEN_FILE"])
+def test_the_vendors_variables_have_their_own_names_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    """Under another one, a key would replace the one that was meant."""
+    file = tmp_path / "key"
+    file.write_text("other")
+    keys = {"TENCENTCLOUD_SECRET_ID": "x", "TENCENTCLOUD_SECRET_KEY": "y", "FACEQUALITY_DETECTOR": "tencentcloud"}
+    expected = load(monkeypatch, **keys)
+    assert load(monkeypatch, **{f"FACEQUALITY_{name}": str(file)}) == expected
+
+
+def test_a_secret_where_a_file_is_meant_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it is: no file can have such a name."""
+    token = "hunter2" * 100
+    with pytest.raises(settings.SettingsError) as caught:
+        load(monkeypatch, FACEQUALITY_DETECTOR="embedded", TENCENTCLOUD_TOKEN_FILE=token)
+    assert str(caught.value) == "TENCENTCLOUD_TOKEN_FILE: is not a file"

@@ -14,7 +14,7 @@ from facequality.gate import CheckRequest, CheckResult, Gate
 from facequality.guidance import CHINESE, ENGLISH, GUIDANCE
 from facequality.measure import Bound
 from facequality.model import Detection, DetectOptions, FindingStatus, Measure, PhotoBytes, PhotoRefused, PhotoUri, Reason
-from facequality.policy import FaceRule, Policy, PolicySet
+from facequality.policy import PRESETS, FaceRule, Policy, PolicySet
 from facequality.reload import ReloadFailure
 from facequality.rpc.messages import CheckMessage
 from facequality.rpc.translation import to_policy, to_reload_failure, to_request, to_response
@@ -159,7 +159,7 @@ def test_every_field_that_is_wrong_is_named_at_once() -> None:
 def test_a_policy_comes_across(policy: Policy) -> None:
     """Its bounds one by one, what blocks, what the detector cannot give, and where it comes from."""
     policy = dataclasses.replace(policy, description="Some.", shadow="next")
-    served = PolicySet({policy.name: policy}, policy.name, "policies.yaml", NOW)
+    served = PolicySet({policy.name: policy, "next": PRESETS["strict"]}, policy.name, "policies.yaml", NOW)
     message = to_policy(policy, served, CLOUD)
     assert (message.name, message.revision, message.description) == (policy.name, policy.revision, "Some.")
     assert (message.source, message.load_time.ToDatetime(UTC), message.shadow) == ("policies.yaml", NOW, "next")

@@ -14,8 +14,17 @@ from urllib.parse import urljoin
 from facequality import __version__
 from facequality.detector import Detector
 from facequality.detectors.decorator import DetectorDecorator
-from facequality.detectors.transport import AnswerTooLarge, BadAnswer, HttpAnswer, HttpClient, HttpFailure, HttpOptions, Resolver
-from facequality.errors import ErrorReason, PhotoDownloadFailed
+from facequality.detectors.transport import (
+    AnswerTooLarge,
+    BadAnswer,
+    HttpAnswer,
+    HttpClient,
+    HttpFailure,
+    HttpOptions,
+    NoRoom,
+    Resolver,
+)
+from facequality.errors import ErrorReason, Overloaded, PhotoDownloadFailed
 from facequality.image import MAX_BYTES, inspect
 from facequality.model import Detection, DetectOptions, Judgement, Photo, PhotoBytes, PhotoRefused, PhotoUri, Reason
 from facequality.photo_uri import IpAddress, UriRules, check_uri, is_public
@@ -37,12 +46,16 @@ class DownloadingDetector(DetectorDecorator):
         resolver: Resolver | None = None,
         is_allowed: Callable[[IpAddress], bool] = is_public,
         seconds: float = SECONDS,
+        connections: int = 64,
     ) -> None:
-        """``is_allowed`` judges each address that a host name resolves to."""
+        """``is_allowed`` judges each address that a host name resolves to.
+
+        With fewer ``connections`` than calls at a time, slow hosts keep other photos waiting within their ``seconds``.
+        """
         super().__init__(inner)
         self._rules = rules or UriRules()
         self._seconds = seconds
-        self._http = HttpClient(HttpOptions(resolver=resolver, is_allowed=is_allowed))
+        self._http = HttpClient(HttpOptions(connections=connections, resolver=resolver, is_allowed=is_allowed))
 
     async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
         """Download a URI, hold it against the photo limits, pass it on.
@@ -50,6 +63,7 @@ class DownloadingDetector(DetectorDecorator):
         Raises:
             InvalidRequest: a redirect leads to a forbidden URI.
             PhotoDownloadFailed: there is no photo to be had.
+            Overloaded: this machine cannot open another connection.
         """
         if isinstance(photo, PhotoUri):
             try:
@@ -76,6 +90,8 @@ class DownloadingDetector(DetectorDecorator):
             if error.status != HTTPStatus.OK:
                 raise _unexpected(error.status) from error
             raise
+        except NoRoom as error:
+            raise Overloaded(str(error)) from error
         except (HttpFailure, BadAnswer) as error:
             raise _failed(f"the photo could not be downloaded: {error}") from error
 

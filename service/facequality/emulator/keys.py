@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import ssl
 from pathlib import Path
+
+import orjson
 
 from facequality.detectors.tencentcloud.signature import Credential
 
@@ -16,8 +17,8 @@ def read_keys(text: str) -> dict[str, Credential]:
         ValueError: it is not of that form.
     """
     try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
+        document = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
         raise ValueError(f"is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise ValueError("must be a JSON object of secret ids")  # noqa: TRY004 - a file's content, not a type

@@ -119,7 +119,10 @@ class Action(_Strict):
     def _sound(self) -> Action:
         given = {name for name in self.model_fields_set if getattr(self, name) is not None and getattr(self, name) is not False}
         if self.response is not None:
-            orjson.dumps(self.response)
+            try:
+                orjson.dumps(self.response)
+            except TypeError as error:
+                raise ValueError(f"response: is not JSON: {error}") from error
         if len(given) > 1 and given != {"http_status", "body"}:
             raise ValueError(f"give one of {', '.join(sorted(given))}")
         return self

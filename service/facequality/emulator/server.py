@@ -27,6 +27,7 @@ from aiolimiter import AsyncLimiter
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from facequality.address import split_address
 from facequality.detector import Detector
 from facequality.detectors.tencentcloud.signature import Credential
 from facequality.emulator.api import ApiError, answer, read
@@ -34,7 +35,6 @@ from facequality.emulator.scenario import Action, Rule, Scenario
 from facequality.emulator.verification import SignedRequest, verify
 from facequality.errors import GateError
 from facequality.model import PhotoBytes, PhotoUri
-from facequality.settings import split_address
 
 log = structlog.get_logger()
 

@@ -76,17 +76,18 @@ class Engine:
         turned = np.ascontiguousarray(np.rot90(image, turn)) if turn else image
         candidates = self._finder.find(turned, min_size=options.min_face_size, all_sizes=options.max_face_num > 1)
         found: list[_Found] = []
+        is_any_upright = False
         for face in candidates:
             proceed()
             mesh = self._mesh.fit(turned, face)
             if mesh.presence >= MIN_PRESENCE:
                 # The mesh also fits a face that is upside down, wrongly: such a face is counted but not assessed. Once one face
                 # is upright, the orientation of smaller ones is not checked.
-                looked = any(upright is not None for _, upright in found)
-                found.append((face, mesh if looked or not self._finder.is_upside_down(turned, face) else None))
-            if len(found) == options.max_face_num:
+                is_any_upright = is_any_upright or not self._finder.is_upside_down(turned, face)
+                found.append((face, mesh if is_any_upright else None))
+            if is_any_upright and len(found) >= options.max_face_num:
                 break
-        return turn, found if any(mesh is not None for _, mesh in found) else []
+        return turn, found[: options.max_face_num] if is_any_upright else []
 
     def _face(self, rank: int, face: Candidate, mesh: Mesh | None, image: Image, turn: int, options: DetectOptions) -> Face:
         box = _turn_back(face, turn, image.shape)

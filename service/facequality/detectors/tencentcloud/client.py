@@ -61,11 +61,19 @@ class CloudOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class _HashedPhoto(PhotoBytes):
-    """A photo together with its request's body and hash, so that both are made once."""
+class _Payload:
+    """What a request sends and signs."""
 
-    body: protocol.RequestBody = field(kw_only=True)
-    sha256: str = field(kw_only=True)
+    body: protocol.RequestBody
+    sha256: str
+    """The body's, or the one that is signed instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class _HashedPhoto(PhotoBytes):
+    """A photo together with its payload, so that this is made once."""
+
+    payload: _Payload = field(kw_only=True)
 
 
 class TencentCloudDetector:
@@ -115,54 +123,53 @@ class TencentCloudDetector:
             GateError: the vendor's error, or UPSTREAM_NETWORK, UPSTREAM_HTTP_STATUS, UPSTREAM_MALFORMED, UPSTREAM_CREDENTIALS.
             Overloaded: this machine cannot open another connection.
         """
-        if isinstance(photo, _HashedPhoto):
-            body, sha256 = photo.body, photo.sha256
-        else:
-            body = protocol.encode(photo, options, self._options.face_model_version)
-            sha256 = signature.UNSIGNED_PAYLOAD_SHA256 if self._options.unsigned_payload else await self._sha256(body)
+        payload = photo.payload if isinstance(photo, _HashedPhoto) else await self._payload(photo, options)
         sends = _Sends(self._on_paid_call)
         try:
-            return await self._exchange(body, sha256, sends, options)
+            return await self._exchange(payload, options, sends)
         except GateError as error:
             if sends.count > 1:
                 error.retry = _SENT_TWICE.get(error.retry, error.retry)
             raise
 
-    async def _exchange(
-        self, body: protocol.RequestBody, sha256: str, sends: _Sends, options: DetectOptions
-    ) -> Detection | PhotoRefused:
+    async def _payload(self, photo: Photo, options: DetectOptions) -> _Payload:
+        body = protocol.encode(photo, options, self._options.face_model_version)
+        if self._options.unsigned_payload:
+            return _Payload(body, signature.UNSIGNED_PAYLOAD_SHA256)
+        if len(body) > protocol.LONG_TO_HASH:
+            return _Payload(body, await asyncio.get_running_loop().run_in_executor(self._hashing, body.sha256))
+        return _Payload(body, body.sha256())
+
+    async def _exchange(self, payload: _Payload, options: DetectOptions, sends: _Sends) -> Detection | PhotoRefused:
         """Send a request, and once more if the vendor's clock has become known in the meantime, from this response or another."""
         signed_with = self._offset
         try:
-            return await self._request(body, sha256, sends, options)
+            return self._read(await self._request(payload, sends), options)
         except _ClockSkew:
             if self._offset == signed_with:
                 raise
-        return await self._request(body, sha256, sends, options)
+        return self._read(await self._request(payload, sends), options)
 
-    async def _request(
-        self, body: protocol.RequestBody, sha256: str, sends: _Sends, options: DetectOptions
-    ) -> Detection | PhotoRefused:
-        headers, seconds = self._headers(len(body), sha256), self._options.attempt_seconds
+    async def _request(self, payload: _Payload, sends: _Sends) -> HttpAnswer:
+        headers, seconds, before = self._headers(payload), self._options.attempt_seconds, sends.count
         try:
             async with asyncio.timeout(seconds):
-                answer = await self._http.request(
-                    "POST", self._url, headers, body.chunks, max_answer_bytes=protocol.MAX_ANSWER_BYTES, on_sent=sends
+                return await self._http.request(
+                    "POST", self._url, headers, payload.body.chunks, max_answer_bytes=protocol.MAX_ANSWER_BYTES, on_sent=sends
                 )
         except TimeoutError as error:
-            kind, what = (UpstreamSilent, "gave no answer") if sends.count else (UpstreamFault, "was not reached")
+            kind, what = (UpstreamSilent, "gave no answer") if sends.count > before else (UpstreamFault, "was not reached")
             text = f"DetectFace {what} within {seconds:g} s"
             raise kind(ErrorReason.UPSTREAM_NETWORK, text, retry=_retry(sends.count)) from error
         except NoRoom as error:
             raise Overloaded(str(error)) from error
         except HttpFailure as error:
-            text = f"DetectFace gave no answer: {error}" if sends.count else f"DetectFace was not reached: {error}"
+            text = f"DetectFace {'gave no answer' if sends.count > before else 'was not reached'}: {error}"
             raise UpstreamFault(ErrorReason.UPSTREAM_NETWORK, text, retry=_retry(sends.count)) from error
         except AnswerTooLarge as error:
             raise protocol.unread(str(error), error.status) from error
         except BadAnswer as error:
             raise protocol.malformed(str(error)) from error
-        return self._read(answer, options)
 
     def _read(self, answer: HttpAnswer, options: DetectOptions) -> Detection | PhotoRefused:
         try:
@@ -183,14 +190,8 @@ class TencentCloudDetector:
         return None if self._options.unsigned_payload else self._hashed
 
     async def _hashed(self, photo: PhotoBytes, options: DetectOptions) -> tuple[str, PhotoBytes]:
-        body = protocol.encode(photo, options, self._options.face_model_version)
-        sha256 = await self._sha256(body)
-        return sha256, _HashedPhoto(photo.data, body=body, sha256=sha256)
-
-    async def _sha256(self, body: protocol.RequestBody) -> str:
-        if len(body) > protocol.LONG_TO_HASH:
-            return await asyncio.get_running_loop().run_in_executor(self._hashing, body.sha256)
-        return body.sha256()
+        payload = await self._payload(photo, options)
+        return payload.sha256, _HashedPhoto(photo.data, payload=payload)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -211,13 +212,13 @@ class TencentCloudDetector:
         self._offset = offset
         log.warning("detector.clock_skew", detector=INFO.name, seconds=round(self._offset))
 
-    def _headers(self, length: int, payload_sha256: str) -> dict[str, str]:
+    def _headers(self, payload: _Payload) -> dict[str, str]:
         credential = self._credentials()
         timestamp = int(time.time() + self._offset)
-        canonical = signature.Canonical("POST", "", self._signed, payload_sha256)
+        canonical = signature.Canonical("POST", "", self._signed, payload.sha256)
         headers = {
             **self._always,
-            "Content-Length": str(length),
+            "Content-Length": str(len(payload.body)),
             "X-TC-Timestamp": str(timestamp),
             "Authorization": signature.authorization(canonical, credential, timestamp, protocol.SERVICE),
         }
