@@ -83,7 +83,9 @@ def check(
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO", help="Photos, or folders searched for jpg, jpeg, png, bmp.")],
     policy: Annotated[str, typer.Option(help="Policy to apply; empty: the default one.")] = "",
     target: Annotated[str, typer.Option(help="HOST:PORT, or any gRPC target, of a gate; empty: judge in this process.")] = "",
-    timeout: Annotated[float, typer.Option(help="Seconds per photo.", min=0.001, metavar="SECONDS")] = 10.0,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds per photo, up to the gate's limit.", min=0.001, max=300, metavar="SECONDS")
+    ] = 10.0,
     attributes: Annotated[bool, typer.Option("--attributes", help="Also ask for pose, mask, ... (--json shows them).")] = False,
     rotated: Annotated[bool, typer.Option("--rotated", help="Also find faces that lie on their side or upside down.")] = False,
     as_json: Annotated[
@@ -228,7 +230,7 @@ async def _checker(target: str, timeout: float) -> AsyncIterator[Checker]:
     except parts.StartError as error:
         fail(str(error))
     try:
-        yield LocalChecker(Gate(lambda: policies, DeadlineDetector(detector)), timeout)
+        yield LocalChecker(Gate(lambda: policies, DeadlineDetector(detector)), min(timeout, loaded.deadline_seconds))
     finally:
         await detector.aclose()
 

@@ -6,11 +6,12 @@ ones. Tightening a bound never turns a rejection into an acceptance.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from facequality.image import LIMITS
 from facequality.measure import MEASURES, QUALITY_MEASURES, Bound, refusal
-from facequality.model import Detection, Face, Finding, Judgement, Measure, Reason
+from facequality.model import Detection, Face, Finding, Judgement, Measure, Reason, by_area
 from facequality.policy import DOMINANT_MAX_PERCENT, FaceRule, Policy
 
 _A_FACE, _ONE_FACE = Bound(minimum=1), Bound(1, 1)
@@ -31,7 +32,7 @@ class Evaluation:
 
 def evaluate(policy: Policy, detection: Detection) -> Evaluation:
     """Judge the largest face (ties in the detector's order) and, on its own, every face that has quality."""
-    ranked = sorted(range(len(detection.faces)), key=lambda index: -detection.faces[index].box.area)
+    ranked = by_area([face.box for face in detection.faces])
     judged = ranked[0] if ranked else None
     findings = _count_findings(policy.face_rule, [detection.faces[index] for index in ranked])
     by_face = [
@@ -46,12 +47,16 @@ def evaluate(policy: Policy, detection: Detection) -> Evaluation:
     return Evaluation(findings, judged, faces)
 
 
-def evaluate_refusal(policy: Policy, reason: Reason) -> tuple[Finding, ...]:
-    """What a policy makes of a photo that the detector refused: not measured, but what would have been enough is known."""
+def evaluate_refusal(policy: Policy, reason: Reason, own: Iterable[Finding] = ()) -> tuple[Finding, ...]:
+    """What a policy makes of a photo that the detector refused: not measured, but what would have been enough is known.
+
+    ``own`` are the gate's findings on the photo, with bounds that may depend on it.
+    """
     if reason is Reason.NO_FACE:
         return _count_findings(policy.face_rule, [])
     finding = refusal(reason)
-    bound = policy.bounds.get(finding.measure) or LIMITS.get(finding.measure)
+    bounds = {each.measure: Bound(each.minimum, each.maximum) for each in own}
+    bound = policy.bounds.get(finding.measure) or bounds.get(finding.measure) or LIMITS.get(finding.measure)
     return (finding if bound is None else replace(finding, minimum=bound.minimum, maximum=bound.maximum),)
 
 

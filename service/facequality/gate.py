@@ -125,7 +125,7 @@ class Gate:
             self._on_unjudged(policy, image)
             raise
         if isinstance(answer, PhotoRefused):
-            refused = answer.findings or evaluate_refusal(policy, answer.reason)
+            refused = answer.findings or evaluate_refusal(policy, answer.reason, findings)
             measures = {finding.measure for finding in refused}
             # What the detector refuses is no pass, whatever was found here.
             others = tuple(finding for finding in findings if finding.measure not in measures)

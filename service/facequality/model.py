@@ -6,9 +6,15 @@ Units throughout: pixels for boxes and image sides, bytes for photo sizes, degre
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+MAX_FACE_NUM = 120
+"""Most faces that a detector is asked for."""
+MIN_FACE_SIZES = (20, 34)
+"""Smallest faces that a detector is asked for, px."""
+FACE_MODEL_VERSIONS = ("2.0", "3.0")
 QUALITY_FACES = 30
 """DetectFace gives quality for the 30 largest faces only."""
 
@@ -221,11 +227,16 @@ class PhotoUri:
 Photo = PhotoBytes | PhotoUri
 
 
+def by_area(boxes: Sequence[BoundingBox]) -> list[int]:
+    """Return the boxes' indices, the largest first; of equal ones the one that comes first."""
+    return sorted(range(len(boxes)), key=lambda index: -boxes[index].area)
+
+
 @dataclass(frozen=True, slots=True)
 class DetectOptions:
     """DetectFace's options; a face_model_version of None is the configured one.
 
-    max_face_num is 1-120, min_face_size 20 or 34 px, face_model_version "2.0" or "3.0".
+    max_face_num is 1 to MAX_FACE_NUM, min_face_size one of MIN_FACE_SIZES, face_model_version one of FACE_MODEL_VERSIONS.
     """
 
     max_face_num: int = 1

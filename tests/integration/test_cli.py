@@ -185,11 +185,15 @@ async def test_a_huge_file_is_a_verdict_either_way(served: Served, tmp_path: Pat
         assert (size["observed"], size["margin"]) == (9_000_000, size["max"] - 9_000_000)
 
 
-def test_the_time_limit_holds_in_process(folder: Path) -> None:
-    """An error, not a hang."""
+def test_the_time_limit_holds_in_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error, not a hang; the gate's own limit as well."""
     result = run("check", folder / "good.png", "--json", "--timeout", "0.001")
     assert result.exit_code == 2
     assert json.loads(result.stdout)["error"]["reason"] == "DEADLINE"
+    monkeypatch.setenv("FACEQUALITY_DEADLINE_SECONDS", "0.001")
+    result = run("check", folder / "good.png", "--json", "--timeout", "60")
+    assert (result.exit_code, json.loads(result.stdout)["error"]["reason"]) == (2, "DEADLINE")
+    assert run("check", folder / "good.png", "--timeout", "inf").exit_code == 2
 
 
 def test_an_unreachable_target_is_an_error_per_photo(folder: Path) -> None:

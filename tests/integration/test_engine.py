@@ -59,6 +59,8 @@ async def test_a_good_portrait_is_accepted(engine_detector: EmbeddedDetector, po
         (photos.exposed(1.8), R.TOO_BRIGHT),
         (photos.exposed(2.5), R.TOO_BRIGHT),
         (photos.shrunk(300), R.FACE_TOO_SMALL),
+        (photos.shrunk(170), R.FACE_TOO_SMALL),
+        (photos.shrunk(100), R.NO_FACE),
         (photos.covered_mouth(), R.MOUTH_OCCLUDED),
         (photos.covered_mouth((0, 0, 0)), R.MOUTH_OCCLUDED),
         (photos.covered_mouth((250, 250, 250)), R.MOUTH_OCCLUDED),

@@ -18,6 +18,13 @@ def test_ids_are_taken() -> None:
     assert (ids.request_id, ids.traceparent) == ("order-17", TRACE)
 
 
+@pytest.mark.parametrize("more", ["", "-", "-what-a-later-version-adds"])
+def test_a_later_versions_trace_context_is_taken(more: str) -> None:
+    """Its beginning is as this version's, and it is passed on as it came."""
+    trace = f"01{TRACE[2:]}{more}"
+    assert correlate({"traceparent": trace}).traceparent == trace
+
+
 @pytest.mark.parametrize("given_id", ["", "a b", "x" * 129, "line\nbreak", "é"])
 def test_a_malformed_id_is_replaced(given_id: str) -> None:
     """It would end up in logs."""
@@ -35,6 +42,10 @@ def test_a_malformed_id_is_replaced(given_id: str) -> None:
         f"ff{TRACE[2:]}",
         f"00-{32 * '0'}{TRACE[35:]}",
         f"{TRACE[:36]}{16 * '0'}-01",
+        f"{TRACE}-more",
+        f"01{TRACE[2:]}-{200 * 'x'}",
+        f"01{TRACE[2:]}-a b",
+        f"01{TRACE[2:]}x",
     ],
 )
 def test_a_malformed_trace_context_is_dropped(trace: str) -> None:
@@ -47,7 +58,7 @@ def test_any_metadata_gives_ids(metadata: dict[str, str | bytes]) -> None:
     """Never raises; a trace context is well formed or absent."""
     ids = correlate(metadata)
     assert 1 <= len(ids.request_id) <= 128
-    assert ids.traceparent is None or len(ids.traceparent) == len(TRACE)
+    assert ids.traceparent is None or len(ids.traceparent) >= len(TRACE)
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,10 @@ async def test_a_refusal_says_what_would_have_been_enough() -> None:
         await gate_with(RecordingDetector(too_low)).check(CheckRequest(PhotoUri("https://example.com/a")))
     ).judgement.findings
     assert [(f.rejects, f.minimum) for f in findings] == [(True, 64)]
+    too_high = PhotoRefused(Reason.IMAGE_RESOLUTION_TOO_HIGH, "FailedOperation.ImageResolutionExceed", "id")
+    findings = (await gate_with(RecordingDetector(too_high)).check(CheckRequest(PHOTO))).judgement.findings
+    (side,) = (f for f in findings if f.measure is Measure.IMAGE_LONG_SIDE)
+    assert (side.rejects, side.observed, side.maximum) == (True, None, 4000)
 
 
 async def test_a_refused_flag_shows_the_side_that_it_fails() -> None:

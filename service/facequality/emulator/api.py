@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from facequality.detector import Detector
+from facequality.detectors.tencentcloud.protocol import ACTION, VERSION
 from facequality.errors import ErrorReason, GateError
 from facequality.image import inspect
 from facequality.model import (
     ATTRIBUTE_FACES,
+    FACE_MODEL_VERSIONS,
+    MAX_FACE_NUM,
+    MIN_FACE_SIZES,
     QUALITY_FACES,
     Detection,
     DetectOptions,
@@ -23,12 +27,11 @@ from facequality.model import (
     PhotoRefused,
     PhotoUri,
     Reason,
+    by_area,
 )
 from facequality.photo_uri import UriRules, check_uri
 
-ACTION, VERSION = "DetectFace", "2020-03-03"
-MAX_FACE_NUM = 120
-SMALLEST_FACE = 20
+SMALLEST_FACE = min(MIN_FACE_SIZES)
 """The page names 20 and 34, and its own examples send 40: every size from 20 px on is taken."""
 MAX_BASE64 = 5 * 1024 * 1024
 
@@ -88,7 +91,7 @@ def read(action: str, version: str, given: Mapping[str, Any]) -> Parameters:
     if numbers["MaxFaceNum"] < 1 or numbers["MinFaceSize"] < SMALLEST_FACE:
         raise ApiError("InvalidParameter.InvalidParameter")
     model_version = given.get("FaceModelVersion") or "3.0"
-    if model_version not in {"2.0", "3.0"}:
+    if model_version not in FACE_MODEL_VERSIONS:
         raise ApiError("InvalidParameterValue.FaceModelVersionIllegal")
     options = DetectOptions(
         numbers["MaxFaceNum"],
@@ -110,9 +113,8 @@ async def answer(parameters: Parameters, detector: Detector) -> dict[str, Any]:
     """
     detection = await _detect(parameters.photo, parameters.options, detector)
     if not detection.faces:
-        raise ApiError(await _why_no_face(parameters, detector))
-    ranking = sorted(range(len(detection.faces)), key=lambda index: -detection.faces[index].box.area)
-    ranks = {index: rank for rank, index in enumerate(ranking)}
+        raise ApiError(CODES[Reason.NO_FACE])
+    ranks = {index: rank for rank, index in enumerate(by_area([face.box for face in detection.faces]))}
     return {
         "ImageWidth": detection.image_width,
         "ImageHeight": detection.image_height,
@@ -167,15 +169,6 @@ async def _detect(photo: Photo, options: DetectOptions, detector: Detector) -> D
     if isinstance(found, PhotoRefused):
         raise ApiError(CODES[found.reason])
     return found
-
-
-async def _why_no_face(parameters: Parameters, detector: Detector) -> str:
-    """Tell a photo whose faces are all too small from one that has none."""
-    if parameters.options.min_face_size > SMALLEST_FACE:
-        smaller = DetectOptions(min_face_size=SMALLEST_FACE, need_rotate_detection=parameters.options.need_rotate_detection)
-        if (await _detect(parameters.photo, smaller, detector)).faces:
-            return CODES[Reason.FACE_TOO_SMALL]
-    return CODES[Reason.NO_FACE]
 
 
 def _face(face: Face, rank: int, parameters: Parameters) -> dict[str, Any]:

@@ -20,9 +20,6 @@ from facequality.reload import ReloadFailure
 from facequality.rpc.messages import CheckMessage
 from facequality.v1 import face_quality_service_pb2, policy_pb2, verdict_pb2
 
-MAX_FACE_NUM = 120
-MIN_FACE_SIZES = (20, 34)
-FACE_MODEL_VERSIONS = ("2.0", "3.0")
 _DEFAULTS = model.DetectOptions()
 
 _Fields: TypeAlias = dict[str, Any]
@@ -65,12 +62,14 @@ def _mistakes(
         yield wrong(ErrorReason.PARAMETER_MISSING, "photo", "give the photo as image (bytes) or uri")
     elif not fields.uri:
         yield wrong(ErrorReason.URL_INVALID, "uri", "is empty")
-    if not 1 <= options.max_face_num <= MAX_FACE_NUM:
-        yield wrong(ErrorReason.FACE_NUM_LIMIT, "options.max_face_num", f"{options.max_face_num} is not in 1..{MAX_FACE_NUM}")
-    if options.min_face_size not in MIN_FACE_SIZES:
+    if not 1 <= options.max_face_num <= model.MAX_FACE_NUM:
+        yield wrong(
+            ErrorReason.FACE_NUM_LIMIT, "options.max_face_num", f"{options.max_face_num} is not in 1..{model.MAX_FACE_NUM}"
+        )
+    if options.min_face_size not in model.MIN_FACE_SIZES:
         yield wrong(ErrorReason.PARAMETER_INVALID, "options.min_face_size", f"{options.min_face_size} is not 20 or 34")
     version = options.face_model_version
-    if version is not None and version not in FACE_MODEL_VERSIONS:
+    if version is not None and version not in model.FACE_MODEL_VERSIONS:
         yield wrong(ErrorReason.PARAMETER_INVALID, "options.face_model_version", f"{version[:32]!r} is not '2.0' or '3.0'")
 
 

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,7 +18,7 @@ from facequality.detectors.embedded.capabilities import INFO
 from facequality.detectors.embedded.decode import decode
 from facequality.detectors.embedded.engine import Engine
 from facequality.errors import ErrorReason, InvalidRequest
-from facequality.model import Detection, DetectOptions, Photo, PhotoBytes, PhotoRefused, Reason
+from facequality.model import MIN_FACE_SIZES, Detection, DetectOptions, Photo, PhotoBytes, PhotoRefused, Reason
 
 
 class EmbeddedDetector:
@@ -84,7 +85,12 @@ def _analyse(
     image = decode(bytes(data), proceed)
     if image is None:
         return PhotoRefused(Reason.IMAGE_UNDECODABLE)
-    return engine.analyse(image, options, proceed)
+    found = engine.analyse(image, options, proceed)
+    if not found.faces and options.min_face_size > min(MIN_FACE_SIZES):
+        smaller = replace(options, max_face_num=1, min_face_size=min(MIN_FACE_SIZES))
+        if engine.analyse(image, smaller, proceed).faces:
+            return PhotoRefused(Reason.FACE_TOO_SMALL)
+    return found
 
 
 def processors(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

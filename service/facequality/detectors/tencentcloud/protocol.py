@@ -31,6 +31,7 @@ from facequality.model import (
     Photo,
     PhotoBytes,
     PhotoRefused,
+    by_area,
 )
 
 ACTION, VERSION, SERVICE = "DetectFace", "2020-03-03", "iai"
@@ -158,8 +159,7 @@ def _detection(response: dict[str, Any], request_id: str, *, attributes_asked: b
     if not isinstance(infos, list):
         raise _Malformed("FaceInfos is not a list")
     boxes = [_box(_object(info)) for info in infos]
-    ranking = sorted(range(len(boxes)), key=lambda index: -boxes[index].area)
-    ranks = {index: rank for rank, index in enumerate(ranking)}
+    ranks = {index: rank for rank, index in enumerate(by_area(boxes))}
     faces = tuple(
         Face(
             box,

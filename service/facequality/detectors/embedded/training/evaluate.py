@@ -20,17 +20,19 @@ from rich.console import Console
 from rich.table import Table
 
 from facequality.detectors.embedded import landmarks as lm
+from facequality.detectors.embedded.appearance import FACE_MARGIN
 from facequality.detectors.embedded.detection import FaceFinder
 from facequality.detectors.embedded.engine import Engine
 from facequality.detectors.embedded.geometry import Floats, Image
 from facequality.detectors.embedded.mesh import FaceMesh
 from facequality.detectors.embedded.training.faces import TEXTURES, read, whole_photographs
 from facequality.detectors.embedded.training.materials import jpeg, streak
-from facequality.model import DetectOptions, Face
+from facequality.model import DetectOptions, Face, Measure
+from facequality.policy import PRESETS
 
 LONG_SIDE = 1280
-OCCLUDED_BELOW = {"eyebrow": 81, "eye": 81, "nose": 61, "cheek": 71, "mouth": 51, "chin": 71}
-"""The vendor's bounds of occlusion."""
+OCCLUDED_BELOW = {part: PRESETS["enroll"].bounds[Measure[f"COMPLETENESS_{part.upper()}"]].minimum or 0.0 for part in lm.PARTS}
+"""What `enroll` calls covered: the vendor's bounds of occlusion."""
 FAR_PARTS = {
     "eyebrow": ("mouth", "chin"),
     "eye": ("mouth", "chin"),
@@ -57,7 +59,7 @@ class Portrait:
     def face_px(self) -> float:
         """Height of the face with the margin that sharpness is measured in, px."""
         height = self.points[lm.FOREHEAD_TOP, :2] - self.points[lm.CHIN_BOTTOM, :2]
-        return 1.15 * float(np.linalg.norm(height))
+        return FACE_MARGIN * float(np.linalg.norm(height))
 
 
 @dataclass(frozen=True, slots=True)
