@@ -24,8 +24,10 @@ import structlog
 
 from facequality import notes
 
-STALL_MILLISECONDS = 200
-"""How long a line waits for a reader that has fallen behind; those after it wait no more until it reads again."""
+PATIENCE_SECONDS = 0.2
+"""How long lines may wait, in all, for a reader that has fallen behind: a moment's lag costs no line."""
+PATIENCE_SHARE = 0.01
+"""The share of time that comes back of it: a reader that is always too slow must not set the gate's pace."""
 
 
 class Sink:
@@ -39,7 +41,8 @@ class Sink:
         self._file = file
         self._room = select.poll()
         self._room.register(file, select.POLLOUT)
-        self._patience = STALL_MILLISECONDS
+        self._patience = PATIENCE_SECONDS
+        self._waited_at = time.monotonic()
         self._is_torn = False
         # structlog's lock is not the standard library's.
         self._lock = threading.RLock()
@@ -63,11 +66,10 @@ class Sink:
         if self._is_torn:
             # What is left of a lost line must not spoil this one.
             line = b"\n" + line
-        end = time.monotonic() + self._patience / 1000
         for start in range(0, len(line), select.PIPE_BUF):
             # A pipe that has room has it for so much.
             piece = line[start : start + select.PIPE_BUF]
-            written = self._write(piece, max(0.0, 1000 * (end - time.monotonic())))
+            written = self._write(piece)
             if written < len(piece):
                 self.lost += 1
                 self._is_torn = self._is_torn or start + written > 0
@@ -75,13 +77,20 @@ class Sink:
         self._is_torn = False
         return len(line)
 
-    def _write(self, piece: bytes, patience: float) -> int:
-        has_room = bool(self._room.poll(patience))
-        self._patience = STALL_MILLISECONDS if has_room else 0
+    def _write(self, piece: bytes) -> int:
+        has_room = bool(self._room.poll(0)) or self._wait_for_room()
         with contextlib.suppress(OSError):
             # None: whoever shares the file does not let it block, and its room went to them.
             return (self._file.write(piece) or 0) if has_room else 0
         return 0
+
+    def _wait_for_room(self) -> bool:
+        now = time.monotonic()
+        self._patience = min(PATIENCE_SECONDS, self._patience + PATIENCE_SHARE * (now - self._waited_at))
+        has_room = bool(self._room.poll(max(0.0, 1000 * self._patience)))
+        self._waited_at = time.monotonic()
+        self._patience -= self._waited_at - now
+        return has_room
 
     def flush(self) -> None:
         """Nothing is held back."""

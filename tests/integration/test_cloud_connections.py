@@ -83,6 +83,25 @@ async def test_replaced_connections_do_not_multiply_retries(
     assert len(endpoint.received) == 1 + most
 
 
+async def test_what_left_twice_is_retried_once_whatever_the_second_attempt_brings(endpoint: Upstream) -> None:
+    """The vendor's plain failure in between does not give a third attempt, on a connection that may die once more."""
+    dying = {2, 5}
+
+    async def exchange(_: Received, writer: asyncio.StreamWriter) -> None:
+        if len(endpoint.received) in dying:
+            writer.close()
+        else:
+            await answer(writer, EXAMPLES[2] if len(endpoint.received) == 1 else error("InternalError"))
+
+    endpoint.exchange = exchange
+    async with cloud(endpoint) as detector:
+        retrying = RetryingDetector(detector, jitter=lambda *_: 0.0)
+        assert isinstance(await retrying.detect(PhotoBytes(PORTRAIT), DetectOptions()), Detection)
+        with pytest.raises(GateError):
+            await retrying.detect(PhotoBytes(PORTRAIT), DetectOptions())
+    assert len(endpoint.received) == 1 + 3
+
+
 async def test_a_fresh_connection_that_dies_is_not_replaced(endpoint: Upstream) -> None:
     """The request may have been processed: once is enough."""
     endpoint.exchange = close_after_the_request
@@ -222,7 +241,7 @@ async def test_a_peer_that_stops_reading_keeps_no_other_body_waiting(endpoint: U
 
 
 async def test_requests_go_through_a_configured_proxy(endpoint: Upstream) -> None:
-    """With its credentials; the environment's proxies are ignored."""
+    """With its credentials."""
     async with cloud(Upstream(url="http://vendor.example"), HttpOptions(proxy=endpoint.url.replace("//", "//u:p@"))) as detector:
         await detector.detect(PhotoBytes(PORTRAIT), DetectOptions())
     (request,) = endpoint.received
@@ -230,6 +249,18 @@ async def test_requests_go_through_a_configured_proxy(endpoint: Upstream) -> Non
     assert request.headers["proxy-authorization"].startswith("Basic ")
     assert request.headers["host"] == "vendor.example"
     request.verify()
+
+
+async def test_the_environments_proxies_are_ignored(endpoint: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Photos go where the settings say, and nowhere else."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, endpoint.url)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    async with cloud(Upstream(url="http://vendor.invalid")) as detector:
+        with pytest.raises(UpstreamFault, match="was not reached"):
+            await detector.detect(PhotoBytes(PORTRAIT), DetectOptions())
+    assert endpoint.received == []
 
 
 @pytest.mark.parametrize(

@@ -4,43 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import ipaddress
-import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
 from facequality.detectors.download import MAX_REDIRECTS, DownloadingDetector
 from facequality.errors import ErrorReason, GateError, Overloaded
 from facequality.gate import CheckRequest, Gate
 from facequality.image import MAX_BYTES
 from facequality.model import Detection, DetectOptions, PhotoBytes, PhotoRefused, PhotoUri, Reason
-from facequality.photo_uri import IpAddress, UriRules
+from facequality.photo_uri import UriRules
 from facequality.policy import built_in
 
 from tests import photos
 from tests.detections import EXAMPLE_2
 from tests.detectors import RecordingDetector
+from tests.resolving import NamesResolver, only_the_first, uri
 from tests.running import no_descriptor
 from tests.upstream import Received, Upstream, answer, answering, upstream
 
 PHOTO = photos.encode(photos.cat(), "JPEG")
-
-
-class NamesResolver(AbstractResolver):
-    """Resolves every name to loopback, but private.example.com to another loopback address that is not allowed."""
-
-    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
-        address = "127.0.0.9" if host == "private.example.com" else "127.0.0.1"
-        return [ResolveResult(hostname=host, host=address, port=port, family=socket.AF_INET, proto=0, flags=0)]
-
-    async def close(self) -> None:
-        pass
-
-
-def only_the_first(address: IpAddress) -> bool:
-    return address == ipaddress.ip_address("127.0.0.1")
 
 
 @pytest.fixture
@@ -52,10 +35,6 @@ async def host() -> AsyncIterator[Upstream]:
 
 def downloading(inner: RecordingDetector, seconds: float = 5.0) -> DownloadingDetector:
     return DownloadingDetector(inner, resolver=NamesResolver(), is_allowed=only_the_first, seconds=seconds)
-
-
-def uri(host: Upstream, name: str = "photos.example.com", path: str = "/a.jpg") -> PhotoUri:
-    return PhotoUri(f"http://{name}:{host.url.rsplit(':', 1)[1]}{path}")
 
 
 async def failed(detector: DownloadingDetector, photo: PhotoUri) -> GateError:
@@ -278,3 +257,13 @@ async def test_a_machine_without_a_descriptor_left_does_not_blame_the_photo(host
     with no_descriptor(), pytest.raises(Overloaded, match="Too many open files"):
         await detector.detect(uri(host), DetectOptions())
     await detector.aclose()
+
+
+async def test_a_hosts_cookies_are_not_kept(host: Upstream) -> None:
+    """One photo has nothing to do with the next."""
+    host.exchange = answering(PHOTO, "200 OK\r\nSet-Cookie: seen=1", "image/jpeg")
+    detector = downloading(RecordingDetector(EXAMPLE_2))
+    for _ in range(2):
+        await detector.detect(uri(host), DetectOptions())
+    await detector.aclose()
+    assert [request.headers.get("cookie") for request in host.received] == [None, None]

@@ -18,6 +18,7 @@ from facequality.client import SERVICE_CONFIG, channel_options
 from facequality.detectors.sharing import SharingDetector
 from facequality.detectors.tencentcloud.protocol import RequestBody
 from facequality.errors import ErrorReason, GateError, Overloaded, UpstreamFault
+from facequality.rpc.intake import read_only
 from facequality.settings import Settings
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import face_quality_service_pb2_grpc as pb_grpc
@@ -199,6 +200,21 @@ async def test_a_call_that_ends_without_a_message_is_malformed() -> None:
     assert sample(app, "facequality_in_flight_bytes") == 0
 
 
+async def test_a_call_whose_cancellation_is_told_late_is_not_malformed() -> None:
+    """GRPC first says that there is no message, then that the caller has gone."""
+
+    class Going:
+        async def read(self) -> object:
+            return grpc.aio.EOF
+
+    context: Any = Going()
+    reading = asyncio.create_task(read_only(context))
+    await asyncio.sleep(0.05)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+
+
 async def test_a_failed_call_lets_go_of_its_photo() -> None:
     """At once, not when the collector comes: in an outage that would be the memory of many."""
     detector = FakeDetector()
@@ -283,9 +299,9 @@ def connections(port: int) -> set[str]:
 
 def test_the_readme_shows_the_service_config() -> None:
     """Word for word, to be pasted."""
-    # The gate ends first, and says why: C core ends up to a fifth sooner than it was told.
+    # The gate ends first, and says why: C core ends up to two seconds sooner than it was told.
     timeout = json.loads(SERVICE_CONFIG)["methodConfig"][0]["timeout"]
-    assert 0.8 * float(timeout.removesuffix("s")) > Settings.model_fields["deadline_seconds"].default
+    assert float(timeout.removesuffix("s")) - 3 >= Settings.model_fields["deadline_seconds"].default
     assert timeout in str(channel_options())
     assert "timeout" not in str(channel_options(timeout=False))
     assert SERVICE_CONFIG in (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")

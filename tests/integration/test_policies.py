@@ -149,16 +149,17 @@ async def test_files_are_read_off_the_event_loop(tmp_path: Path, monkeypatch: py
     """A slow disk holds up no check; one that cannot be read at all changes nothing and is told."""
     threads: list[threading.Thread] = []
 
-    def unreadable(*_: object) -> PolicySet:
+    def unreadable(_: Path) -> list[Path]:
         threads.append(threading.current_thread())
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("facequality.reload.load", unreadable)
+    monkeypatch.setattr("facequality.policy_file.policy_files", unreadable)
     served = built_in(datetime.now(UTC))
     store = PolicyStore(served)
     await store.reload(tmp_path, "")
     assert store() is served
     assert store.last_failure is not None
+    assert store.last_failure.reason == f"{tmp_path}: cannot be read: Permission denied"
     assert threads[0] is not threading.main_thread()
 
 
@@ -291,6 +292,19 @@ async def test_a_policy_that_goes_is_warned_of(tmp_path: Path) -> None:
             await until(lambda: revision(served) != before)
         warned = [line["policies"] for line in lines if line["event"] == "policy.removed"]
         assert warned == [["door"]]
+
+
+async def test_bounds_that_judge_nothing_are_warned_of_after_a_reload_too(tmp_path: Path) -> None:
+    """As at the start."""
+    path = tmp_path / "policies.yaml"
+    write(path, STRICT)
+    async with gate(path) as served:
+        before = revision(served)
+        with structlog.testing.capture_logs() as lines:
+            write(path, "policies: {gate: {extends: loose, bounds: {score: {min: 0}}}}")
+            await until(lambda: revision(served) != before)
+        warned = [line["measures"] for line in lines if line["event"] == "policy.bounds_refuse_nothing"]
+        assert warned == [["score"]]
 
 
 async def test_a_shadow_is_judged_on_the_same_detection_and_counted(tmp_path: Path) -> None:

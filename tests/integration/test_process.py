@@ -45,7 +45,8 @@ async def test_a_check_is_one_log_line_without_the_photo() -> None:
     async with serving() as gate:
         started = await gate.event("server.started")
         trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{started['grpc_port']}") as channel:
+        agent = (("grpc.primary_user_agent", "a" * 80),)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{started['grpc_port']}", agent) as channel:
             stub = pb_grpc.FaceQualityServiceStub(channel)
             request = pb.CheckFaceQualityRequest(image=photos.encode(photos.blurred()))
             await stub.CheckFaceQuality(request, metadata=(("x-request-id", "r-1"), ("traceparent", trace)))
@@ -60,7 +61,8 @@ async def test_a_check_is_one_log_line_without_the_photo() -> None:
         assert len(json.dumps(line)) < 1000
         assert float(str(line["detector_milliseconds"])) > 0
         assert line["peer"] == "127.0.0.1"
-        assert "grpc-python" in str(line["user_agent"])
+        assert str(line["user_agent"]).startswith(f"{'a' * 80} grpc-python")
+        assert len(str(line["user_agent"])) == 100
         assert failed["error_reason"] == "URL_FORBIDDEN"
         assert "secret" not in "".join(gate.raw)
 

@@ -8,6 +8,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -30,6 +31,31 @@ def test_a_reader_that_hangs_costs_lines_and_little_time() -> None:
         assert reader.read(1 << 20) == LINE * (200 - lost)
         assert sink.write(LINE) == len(LINE)
         assert sink.lost == lost
+
+
+def test_a_reader_that_is_too_slow_does_not_set_the_pace() -> None:
+    """Each line that finds room after a wait would give the next one leave to wait as long, without a line lost."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", buffering=0) as reader, os.fdopen(writing, "wb", buffering=0) as writer:
+        ended = threading.Event()
+
+        def read() -> None:
+            while not ended.wait(0.05):
+                reader.read(4096)
+
+        slow = threading.Thread(target=read)
+        slow.start()
+        sink, waited, written = Sink(writer), 0.0, 0
+        end = time.perf_counter() + 2
+        while (started := time.perf_counter()) < end:
+            written += sink.write(LINE) > 0
+            waited += time.perf_counter() - started
+            time.sleep(0.001)
+        ended.set()
+        slow.join()
+    assert waited < 1
+    assert sink.lost > 0
+    assert written > 64 + 20, "what is read goes on being written"
 
 
 def test_a_library_that_logs_waits_for_nobody_either() -> None:
@@ -114,3 +140,17 @@ def test_a_reader_that_has_gone_costs_lines_alone() -> None:
     with os.fdopen(writing, "wb", buffering=0) as writer:
         sink = Sink(writer)
         assert (sink.write(LINE), sink.lost) == (0, 1)
+
+
+def test_only_warnings_of_libraries_are_logged_whatever_the_level() -> None:
+    """They may say what the gate never logs, such as a URI with its query."""
+    child = """
+import logging, structlog
+from facequality import logs
+logs.configure("debug")
+logging.getLogger("aiohttp").info("GET https://x.example/?token=secret")
+logging.getLogger("aiohttp").warning("something")
+structlog.get_logger().debug("ours")
+"""
+    done = subprocess.run([sys.executable, "-c", child], stderr=subprocess.PIPE, timeout=30, check=True)
+    assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["something", "ours"]

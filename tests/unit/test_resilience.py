@@ -64,6 +64,22 @@ async def test_every_new_state_is_told_when_it_begins() -> None:
     assert told[3:] == [State.HALF_OPEN, State.CLOSED]
 
 
+async def test_slow_hosts_of_photos_leave_a_probe_to_the_others() -> None:
+    """Or nobody would find out that the vendor is well again."""
+    clock, inner = iter([0.0, 0.0, *[100.0] * 9]), FakeDetector()
+    detector = BreakingDetector(inner, Breaker(BreakerRules(faults_in_a_row=1, probes=2)), clock=lambda: next(clock))
+    inner.answer = FAULT
+    await failing(detector)
+    inner.answer, inner.delay = EXAMPLE_2, 60
+    slow = asyncio.create_task(detector.detect(PhotoUri("https://x.example/a.jpg"), DetectOptions()))
+    await asyncio.sleep(0)
+    with pytest.raises(UpstreamFault, match="not called at the moment"):
+        await detector.detect(PhotoUri("https://x.example/b.jpg"), DetectOptions())
+    inner.delay = 0
+    assert await detector.detect(PHOTO, DetectOptions()) is EXAMPLE_2
+    slow.cancel()
+
+
 @pytest.mark.parametrize(
     "reason",
     [

@@ -151,15 +151,19 @@ class RetryingDetector(DetectorDecorator):
         except GateError as error:
             # Nearly every call succeeds at once: the retry machinery is set up only when one does not.
             failed: GateError | None = error
-        failures = 0
+        failures, most = 0, ATTEMPTS
 
         def wait(error: Exception) -> bool | float:
-            nonlocal failures
-            failures += 1
-            seconds = self._wait(error, failures)
-            if seconds is None or failures >= ATTEMPTS or not _fits(seconds) or not self._budget.spend():
+            nonlocal failures, most
+            if not isinstance(error, GateError):
                 return False
-            assert isinstance(error, GateError)  # noqa: S101 - only those have a wait
+            failures += 1
+            if error.retry is Retry.ONCE:
+                # For the whole call, whatever comes of the second attempt.
+                most = 2
+            seconds = self._wait(error, failures)
+            if seconds is None or failures >= most or not _fits(seconds) or not self._budget.spend():
+                return False
             self._on_retry(error)
             return seconds
 
@@ -180,11 +184,9 @@ class RetryingDetector(DetectorDecorator):
             raise
         raise AssertionError("the last attempt returns or raises")
 
-    def _wait(self, error: Exception, failures: int) -> float | None:
-        if not isinstance(error, GateError):
-            return None
+    def _wait(self, error: GateError, failures: int) -> float | None:
         bound = FIRST_WAIT * 2 ** (failures - 1)
-        if error.retry is Retry.YES or (error.retry is Retry.ONCE and failures == 1):
+        if error.retry in {Retry.YES, Retry.ONCE}:
             return self._jitter(0.0, bound)
         if error.retry is Retry.THROTTLE:
             return THROTTLED_WAIT + self._jitter(0.0, bound)
