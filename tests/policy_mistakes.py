@@ -22,7 +22,7 @@ MISTAKES = {
         "2: policies.kiosk.advisory: must be a list of measures",
     ],
     "advisory_nested": [
-        "2: policies.kiosk.advisory.0: there is no measure a list",
+        "2: policies.kiosk.advisory.0: must be the name of a measure, not a list",
         f"2: policies.kiosk.advisory.1: there is no measure '{'long' * 10}'",
         "3: policies.kiosk.bounds.score.min: must be a number in digits, 0 to 100, not a list",
     ],

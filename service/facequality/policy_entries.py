@@ -193,11 +193,12 @@ class EntryReader:
         entry.advisory = {}
         for index, item in enumerate(place.node.value):
             each = place.at(str(index), item)
-            measure = _BY_NAME.get(item.value) if isinstance(item.value, str) else None
-            if measure is None:
-                self.wrong(each, _unknown_measure(item.value))
+            if not isinstance(item.value, str):
+                self.wrong(each, f"must be the name of a measure, not {_shown(item.value)}")
+            elif item.value in _BY_NAME:
+                entry.advisory[_BY_NAME[item.value]] = each
             else:
-                entry.advisory[measure] = each
+                self.wrong(each, _unknown_measure(item.value))
 
     def _read_guidance(self, entry: Entry, place: Place) -> None:
         for name, languages in (self._mapping(place, None, "a mapping of reasons to languages to sentences") or {}).items():
@@ -250,7 +251,7 @@ def near(value: object, known: Iterable[str]) -> str:
     return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
-def _unknown_measure(name: object, known: str = "") -> str:
+def _unknown_measure(name: str, known: str = "") -> str:
     """Say why a measure cannot be bounded; some that responses show are the gate's own."""
     if name in list(Measure):
         whose = "its 'faces' say how many there may be" if name in _OF_FACES else "the limits of photos are the vendor's"

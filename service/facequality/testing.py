@@ -91,6 +91,6 @@ def detectface_emulator(
 
 
 def _embedded() -> Detector:
-    from facequality.parts import embedded_detector  # noqa: PLC0415 - loads OpenCV only where it is needed
+    from facequality.parts import embedded_detector  # noqa: PLC0415 - the whole gate: tests with their own detector need none of it
 
     return embedded_detector()

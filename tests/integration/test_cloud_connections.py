@@ -57,6 +57,16 @@ async def test_a_connection_that_dies_as_it_is_used_again_is_replaced_and_each_r
     assert 50 <= len(paid) <= 100
 
 
+async def requests_of_a_failing_check(endpoint: Upstream) -> int:
+    """After one that is answered, whose connection is kept."""
+    async with cloud(endpoint) as detector:
+        retrying = RetryingDetector(detector, jitter=lambda *_: 0.0)
+        assert isinstance(await retrying.detect(PhotoBytes(PORTRAIT), DetectOptions()), Detection)
+        with pytest.raises(GateError):
+            await retrying.detect(PhotoBytes(PORTRAIT), DetectOptions())
+    return len(endpoint.received) - 1
+
+
 @pytest.mark.parametrize(("code", "most"), [("InternalError", 4), ("RequestLimitExceeded", 2)])
 async def test_replaced_connections_do_not_multiply_retries(
     endpoint: Upstream, code: str, most: int, monkeypatch: pytest.MonkeyPatch
@@ -75,12 +85,7 @@ async def test_replaced_connections_do_not_multiply_retries(
             await answer(writer, error(code))
 
     endpoint.exchange = exchange
-    async with cloud(endpoint) as detector:
-        retrying = RetryingDetector(detector, jitter=lambda *_: 0.0)
-        assert isinstance(await retrying.detect(PhotoBytes(PORTRAIT), DetectOptions()), Detection)
-        with pytest.raises(GateError):
-            await retrying.detect(PhotoBytes(PORTRAIT), DetectOptions())
-    assert len(endpoint.received) == 1 + most
+    assert await requests_of_a_failing_check(endpoint) == most
 
 
 async def test_what_left_twice_is_retried_once_whatever_the_second_attempt_brings(endpoint: Upstream) -> None:
@@ -94,12 +99,7 @@ async def test_what_left_twice_is_retried_once_whatever_the_second_attempt_bring
             await answer(writer, EXAMPLES[2] if len(endpoint.received) == 1 else error("InternalError"))
 
     endpoint.exchange = exchange
-    async with cloud(endpoint) as detector:
-        retrying = RetryingDetector(detector, jitter=lambda *_: 0.0)
-        assert isinstance(await retrying.detect(PhotoBytes(PORTRAIT), DetectOptions()), Detection)
-        with pytest.raises(GateError):
-            await retrying.detect(PhotoBytes(PORTRAIT), DetectOptions())
-    assert len(endpoint.received) == 1 + 3
+    assert await requests_of_a_failing_check(endpoint) == 3
 
 
 async def test_a_fresh_connection_that_dies_is_not_replaced(endpoint: Upstream) -> None:
