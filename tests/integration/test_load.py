@@ -201,7 +201,7 @@ async def test_a_call_that_ends_without_a_message_is_malformed() -> None:
 
 
 async def test_a_call_whose_cancellation_is_told_late_is_not_malformed() -> None:
-    """GRPC first says that there is no message, then that the caller has gone."""
+    """First gRPC says that there is no message, then that the caller has gone."""
 
     class Going:
         async def read(self) -> object:

@@ -91,7 +91,7 @@ async def test_a_gate_that_was_frozen_does_not_blame_the_vendor() -> None:
 
 
 async def test_calls_that_come_while_the_loop_is_held_up_wait_for_it() -> None:
-    """GRPC on its own would cancel some of them from 1,000 on, and no metric would tell."""
+    """On its own, gRPC would cancel some of them from 1,000 on, and no metric would tell."""
     app, _ = local()
     async with running(app) as (_, ports):
         channels = [grpc.insecure_channel(f"127.0.0.1:{ports.grpc}", [("grpc.use_local_subchannel_pool", 1)]) for _ in range(3)]

@@ -88,7 +88,7 @@ def _analyse(
     found = engine.analyse(image, options, proceed)
     if not found.faces and options.min_face_size > min(MIN_FACE_SIZES):
         smaller = replace(options, max_face_num=1, min_face_size=min(MIN_FACE_SIZES))
-        if engine.analyse(image, smaller, proceed).faces:
+        if engine.has_face(image, smaller, proceed):
             return PhotoRefused(Reason.FACE_TOO_SMALL)
     return found
 

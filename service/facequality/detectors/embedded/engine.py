@@ -60,15 +60,22 @@ class Engine:
 
         ``proceed`` is called before each costly step, and ends the analysis by raising.
         """
-        turns = range(4) if options.need_rotate_detection else range(1)
-        best = max((self._upright(image, turn, options, proceed) for turn in turns), key=_sureness)
-        turn, found = best
+        turn, found = self._find(image, options, proceed)
         assessed = []
         for rank, (face, mesh) in enumerate(found):
             proceed()
             assessed.append(self._face(rank, face, mesh, image, turn, options))
         faces = tuple(assessed)
         return Detection(image.shape[1], image.shape[0], faces, MODEL_VERSION)
+
+    def has_face(self, image: Image, options: DetectOptions, proceed: Callable[[], None] = lambda: None) -> bool:
+        """Tell whether `analyse` would find a face, without assessing it."""
+        return bool(self._find(image, options, proceed)[1])
+
+    def _find(self, image: Image, options: DetectOptions, proceed: Callable[[], None]) -> tuple[int, list[_Found]]:
+        """Find the largest faces, and the quarter turns after which they are upright."""
+        turns = range(4) if options.need_rotate_detection else range(1)
+        return max((self._upright(image, turn, options, proceed) for turn in turns), key=_sureness)
 
     def _upright(self, image: Image, turn: int, options: DetectOptions, proceed: Callable[[], None]) -> tuple[int, list[_Found]]:
         """Find faces in the photo after ``turn`` quarter turns counter-clockwise."""
