@@ -21,11 +21,12 @@ from facequality.address import split_address
 from facequality.detector import Detector
 from facequality.detectors.deadline import DeadlineDetector
 from facequality.detectors.observed import DetectorCall, ObservedDetector
+from facequality.errors import StartError
 from facequality.exposition import serve_metrics
 from facequality.gate import Gate
 from facequality.logs import sink
 from facequality.metrics import Metrics
-from facequality.parts import StartError, admission, build_detector, load_policies, uri_rules
+from facequality.parts import admission, build_detector, load_policies, uri_rules
 from facequality.policy import PolicySet
 from facequality.policy_source import fingerprint
 from facequality.reclaim import reclaim

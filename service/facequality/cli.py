@@ -24,10 +24,12 @@ from rich.table import Table
 from facequality import __version__, app, client, logs, parts, policy_cli, settings
 from facequality.checking import Checker, CheckFailed, LocalChecker, RemoteChecker, find_photos, read_photo, restate_size
 from facequality.detectors.deadline import DeadlineDetector
+from facequality.detectors.embedded.start import embedded_detector
 from facequality.detectors.tencentcloud.signature import Credential
 from facequality.emulator import keys as emulator_keys
 from facequality.emulator import scenario as scenarios
 from facequality.emulator import server as emulator_server
+from facequality.errors import StartError
 from facequality.gate import Gate
 from facequality.metrics import Metrics
 from facequality.policy_cli import EXIT_ERROR, fail
@@ -74,7 +76,7 @@ def serve() -> None:
         structlog.get_logger().warning("settings.unknown_variable", text=hint)
     try:
         uvloop.run(app.run(loaded))
-    except parts.StartError as error:
+    except StartError as error:
         fail(str(error))
 
 
@@ -131,8 +133,8 @@ def emulate(
         script = scenarios.load(scenario) if scenario is not None else None
         with _names("--tls-certificate", tls_certificate):
             tls = emulator_keys.tls_context(tls_certificate) if tls_certificate is not None else None
-        detector = parts.embedded_detector()
-    except (parts.StartError, scenarios.ScenarioError) as error:
+        detector = embedded_detector()
+    except (StartError, scenarios.ScenarioError) as error:
         fail(str(error))
     try:
         asyncio.run(emulator_server.serve_forever(detector, accepted, script, address, tls))
@@ -227,7 +229,7 @@ async def _checker(target: str, timeout: float) -> AsyncIterator[Checker]:
     try:
         policies = parts.load_policies(loaded)
         detector = await asyncio.to_thread(parts.build_detector, loaded, Metrics(CollectorRegistry()))
-    except parts.StartError as error:
+    except StartError as error:
         fail(str(error))
     try:
         yield LocalChecker(Gate(lambda: policies, DeadlineDetector(detector)), min(timeout, loaded.deadline_seconds))

@@ -14,6 +14,7 @@
         └── DetectorBug           INTERNAL             us
 
 An exception that is none of these is a bug; the RPC layer answers INTERNAL with a fixed text.
+A StartError is for the operator alone: no call is served yet.
 """
 
 from __future__ import annotations
@@ -234,3 +235,7 @@ class DetectorBug(DetectorError):
     """The gate called the detector wrongly."""
 
     code = Code.INTERNAL
+
+
+class StartError(Exception):
+    """The gate cannot start; the text says what to mend."""

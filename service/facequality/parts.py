@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from facequality.breaker import State
 from facequality.deadline import fair_seconds
 from facequality.detector import Detector
 from facequality.detectors.download import DownloadingDetector
+from facequality.detectors.embedded.start import embedded_detector
 from facequality.detectors.observed import ObservedDetector
 from facequality.detectors.rate import ConcurrencyLimitedDetector, RateLimitedDetector
 from facequality.detectors.resilience import BreakingDetector, RetryingDetector
@@ -24,7 +24,7 @@ from facequality.detectors.tencentcloud import client as cloud_client
 from facequality.detectors.tencentcloud.client import CloudOptions, TencentCloudDetector
 from facequality.detectors.tencentcloud.credentials import CredentialSource, FileCredentials, usable
 from facequality.detectors.transport import HttpClient, HttpOptions
-from facequality.errors import OperatorFault
+from facequality.errors import OperatorFault, StartError
 from facequality.metrics import Metrics
 from facequality.notes import add_paid_call
 from facequality.photo_uri import UriRules
@@ -37,10 +37,6 @@ from facequality.settings import DetectorName, Settings
 log = structlog.get_logger()
 
 MIB = 1024 * 1024
-
-
-class StartError(Exception):
-    """The gate cannot start; the text says what to mend."""
 
 
 def build_detector(settings: Settings, metrics: Metrics, stalled_within: Callable[[float], bool] = lambda _: False) -> Detector:
@@ -152,22 +148,3 @@ def _sharing(inner: Detector, settings: Settings, metrics: Metrics, fingerprint:
     if settings.cache_seconds:
         cache = TTLCache(settings.cache_entries, settings.cache_seconds)
     return SharingDetector(inner, fingerprint, cache=cache, on_saved=metrics.observe_saved_call)
-
-
-def embedded_detector(workers: int | None = None) -> Detector:
-    """Make the embedded detector.
-
-    Raises:
-        StartError: an extra or a file that it needs is missing.
-    """
-    missing = [name for name in ("cv2", "numpy", "threadpoolctl") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise StartError(f"the embedded detector needs {', '.join(missing)}: install face-quality-gate with its extra [embedded]")
-    # Imported here: a proxy-only installation has no OpenCV.
-    from facequality.detectors.embedded.detector import EmbeddedDetector  # noqa: PLC0415
-    from facequality.detectors.embedded.weights import WeightsError  # noqa: PLC0415
-
-    try:
-        return EmbeddedDetector(workers)
-    except WeightsError as error:
-        raise StartError(str(error)) from error

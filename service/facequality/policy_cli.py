@@ -16,7 +16,7 @@ from rich.text import Text
 
 from facequality import parts, paths, settings
 from facequality.detectors.embedded import capabilities
-from facequality.errors import PolicyNotFound
+from facequality.errors import PolicyNotFound, StartError
 from facequality.measure import FACE_MEASURES
 from facequality.model import Measure
 from facequality.policy import PRESETS, Policy, PolicySet
@@ -161,7 +161,7 @@ def _served(file: Path | None, default: str) -> PolicySet:
         if file is not None:
             return load(file, datetime.now(UTC), default)
         return parts.load_policies(settings.load().model_copy(update={"default_policy": default}))
-    except (PolicyFileError, parts.StartError, settings.SettingsError) as error:
+    except (PolicyFileError, StartError, settings.SettingsError) as error:
         fail(str(error))
 
 

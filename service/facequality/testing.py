@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from facequality.detector import Detector
+from facequality.detectors.embedded.start import embedded_detector
 from facequality.detectors.tencentcloud.signature import Credential
 from facequality.emulator import scenario as scenarios
 from facequality.emulator.server import Emulator, start
@@ -66,7 +67,7 @@ def detectface_emulator(
     """
     script = scenario if isinstance(scenario, scenarios.Scenario) or scenario is None else scenarios.load(Path(scenario))
     keys = {SECRET_ID: Credential(SECRET_ID, SECRET_KEY, token)}
-    own = detector or _embedded()
+    own = detector or embedded_detector()
     emulator = Emulator(own, keys, script)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="detectface-emulator", daemon=True)
@@ -88,9 +89,3 @@ def detectface_emulator(
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
-
-
-def _embedded() -> Detector:
-    from facequality.parts import embedded_detector  # noqa: PLC0415 - the whole gate: tests with their own detector need none of it
-
-    return embedded_detector()

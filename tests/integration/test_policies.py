@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 import pytest
 import structlog
-from facequality.parts import StartError
+from facequality.errors import StartError
 from facequality.policy import PolicySet, built_in
 from facequality.policy_file import load
 from facequality.reload import PolicyStore

@@ -16,7 +16,7 @@ import grpc
 import pytest
 import structlog
 from facequality.app import App
-from facequality.parts import StartError
+from facequality.errors import StartError
 from facequality.rpc import infrastructure
 from facequality.settings import Settings
 from facequality.v1 import face_quality_service_pb2 as pb
