@@ -28,7 +28,7 @@ from facequality.logs import sink
 from facequality.metrics import Metrics
 from facequality.parts import admission, build_detector, load_policies, uri_rules
 from facequality.policy import PolicySet
-from facequality.policy_source import fingerprint
+from facequality.policy_source import take
 from facequality.reclaim import reclaim
 from facequality.reload import PolicyStore, PolicyWatch
 from facequality.rpc.interceptors import InFlight
@@ -78,7 +78,7 @@ class App:
         self.settings = settings
         self.metrics = metrics or Metrics(CollectorRegistry())
         path = settings.policy_file
-        seen = fingerprint(path) if path is not None else ()
+        seen = take(path).fingerprint if path is not None else None
         failed = functools.partial(self.metrics.observe_reload, success=False)
         self.store = PolicyStore(load_policies(settings), on_reload=self._reloaded, on_failure=failed)
         self._watch = PolicyWatch(self.store, path, settings.default_policy, seen) if path is not None else None
@@ -173,21 +173,30 @@ class App:
     async def _close(self, *, grace_seconds: float) -> None:
         # The servers would cut what is in progress without a word: this ends first.
         refusing = asyncio.gather(*(server.stop(grace_seconds + 1) for server in self._servers))
-        reasons = [asyncio.ensure_future(event) for event in (self.in_flight.wait_idle(), self._hurry.wait())]
-        waiting: set[asyncio.Future[Any]] = {refusing, *reasons}
-        await asyncio.wait(waiting, timeout=grace_seconds, return_when=asyncio.FIRST_COMPLETED)
-        for reason in reasons:
-            reason.cancel()
+        await self._last_calls(refusing, grace_seconds)
         if self.in_flight.count:
             log.warning("server.calls_cut", calls=self.in_flight.count)
-        else:
-            # A handler's end is not yet its answer's, which gRPC may still have to write.
-            await asyncio.wait([refusing], timeout=LAST_ANSWERS_SECONDS)
         self.in_flight.are_cut = True
         # Open health watches would hold the servers for the whole grace time: only checks are waited for.
         await asyncio.gather(*(server.stop(0) for server in self._servers))
         await refusing
         await self._stack.aclose()
+
+    async def _last_calls(self, refusing: asyncio.Future[Any], seconds: float) -> None:
+        """Wait until what was accepted is answered, or time is up, or the stop is hurried."""
+        loop = asyncio.get_running_loop()
+        end, hurry = loop.time() + seconds, asyncio.ensure_future(self._hurry.wait())
+        waiting = True
+        while waiting:
+            idle = asyncio.ensure_future(self.in_flight.wait_idle())
+            events: set[asyncio.Future[Any]] = {refusing, idle, hurry}
+            await asyncio.wait(events, timeout=max(0.0, end - loop.time()), return_when=asyncio.FIRST_COMPLETED)
+            idle.cancel()
+            if not self.in_flight.count:
+                # A handler's end is not yet its answer's, which gRPC may still have to write; and what it has accepted may begin.
+                await asyncio.wait([refusing], timeout=LAST_ANSWERS_SECONDS)
+            waiting = self.in_flight.count > 0 and not refusing.done() and not hurry.done() and loop.time() < end
+        hurry.cancel()
 
     async def _listen_everywhere(self) -> Ports:
         settings = self.settings

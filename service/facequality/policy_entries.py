@@ -6,14 +6,13 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from facequality.guidance import LANGUAGES
 from facequality.measure import FACE_MEASURES, MEASURES
 from facequality.model import Measure, Reason
 from facequality.policy import FaceRule
 from facequality.policy_mistakes import Mistake
-from facequality.policy_source import read_bounded
+from facequality.policy_source import SourceFile
 from facequality.yaml_tree import Node, YamlError, parse
 
 MAX_POLICIES = 100
@@ -74,17 +73,16 @@ class EntryReader:
         self.total = 0
         """Bytes read."""
 
-    def read(self, file: Path) -> None:
+    def read(self, file: SourceFile) -> None:
         """Read a file's entries."""
-        name = str(file)
-        try:
-            content = read_bounded(file)
-            self.total += len(content)
-            root = parse(content)
-        except OSError as error:
-            self.mistakes.append(Mistake(name, 0, "", f"cannot be read: {error.strerror}"))
+        name = str(file.path)
+        self.total += len(file.content)
+        if file.error is not None:
+            self.mistakes.append(Mistake(name, 0, "", file.error))
             self.is_complete = False
             return
+        try:
+            root = parse(file.content)
         except YamlError as error:
             self.mistakes.append(Mistake(name, error.line, "", str(error)))
             self.is_complete = False

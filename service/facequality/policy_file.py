@@ -14,7 +14,7 @@ from facequality.model import Measure, Reason
 from facequality.policy import DEFAULT_PRESET, PRESETS, FaceRule, Policy, PolicySet
 from facequality.policy_entries import Entry, EntryReader, near, one_of
 from facequality.policy_mistakes import Mistake, PolicyFileError
-from facequality.policy_source import MAX_FILES, policy_files
+from facequality.policy_source import MAX_FILES, Snapshot, take
 
 MAX_TOTAL_BYTES = 1024 * 1024
 """Of a directory; a ConfigMap holds no more. A stop may have to wait until they are read."""
@@ -26,10 +26,18 @@ def load(path: Path, loaded_at: datetime, default: str = "") -> PolicySet:
     Raises:
         PolicyFileError: every mistake there is.
     """
-    try:
-        files = policy_files(path)
-    except OSError as error:
-        raise PolicyFileError([Mistake(str(path), 0, "", f"cannot be read: {error.strerror}")]) from error
+    return load_snapshot(take(path), loaded_at, default)
+
+
+def load_snapshot(snapshot: Snapshot, loaded_at: datetime, default: str = "") -> PolicySet:
+    """Load what was read already.
+
+    Raises:
+        PolicyFileError: every mistake there is.
+    """
+    path, files = snapshot.path, snapshot.files
+    if snapshot.error is not None:
+        raise PolicyFileError([Mistake(str(path), 0, "", snapshot.error)])
     if not files:
         raise PolicyFileError([Mistake(str(path), 0, "", "the directory holds no *.yaml or *.yml file")])
     if len(files) > MAX_FILES:
@@ -41,7 +49,7 @@ def load(path: Path, loaded_at: datetime, default: str = "") -> PolicySet:
             text = f"the files hold more than {MAX_TOTAL_BYTES // 1024} KiB together"
             raise PolicyFileError([*written.mistakes, Mistake(str(path), 0, "", text)])
     resolver = _Resolver(written)
-    policies, chosen = resolver.policies(), resolver.choose_default(files[0], default)
+    policies, chosen = resolver.policies(), resolver.choose_default(files[0].path, default)
     if written.mistakes:
         raise PolicyFileError(written.mistakes)
     return PolicySet(policies, chosen, str(path), loaded_at)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from facequality import paths
@@ -13,19 +13,43 @@ MAX_FILES = 64
 """Of a directory."""
 
 Fingerprint = tuple[tuple[str, bytes], ...]
-"""Each file's name and SHA-256."""
+"""Each file's name and SHA-256; empty for one that cannot be read."""
 
 
-def read_bounded(file: Path) -> bytes:
-    """Read a file, but no more than one byte over what is taken.
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file as it was read."""
 
-    Raises:
-        OSError: it cannot be read, or is not a regular file.
-    """
-    if paths.exists(file) and not paths.is_file(file):
-        raise OSError(errno.EINVAL, "not a regular file")
-    with file.open("rb") as stream:
-        return stream.read(MAX_BYTES + 1)
+    path: Path
+    content: bytes
+    """No more than one byte over what is taken."""
+    error: str | None = None
+    """Why it could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a path's policy files held when they were read."""
+
+    path: Path
+    files: tuple[SourceFile, ...]
+    """No more than one over what is taken."""
+    error: str | None = None
+    """Why the directory could not be read."""
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What differs once a file has."""
+        return tuple((file.path.name, b"" if file.error else hashlib.sha256(file.content).digest()) for file in self.files)
+
+
+def take(path: Path) -> Snapshot:
+    """Read a file, or a directory's policy files; what cannot be read is noted."""
+    try:
+        files = policy_files(path)
+    except OSError as error:
+        return Snapshot(path, (), f"cannot be read: {error.strerror}")
+    return Snapshot(path, tuple(_read(file) for file in files[: MAX_FILES + 1]))
 
 
 def policy_files(path: Path) -> list[Path]:
@@ -41,17 +65,11 @@ def policy_files(path: Path) -> list[Path]:
     return sorted(file for file in found if not file.name.startswith("."))
 
 
-def fingerprint(path: Path) -> Fingerprint:
-    """Digest what a load would read."""
+def _read(file: Path) -> SourceFile:
+    if paths.exists(file) and not paths.is_file(file):
+        return SourceFile(file, b"", "cannot be read: not a regular file")
     try:
-        files = policy_files(path)
-    except OSError:
-        return ()
-    return tuple((file.name, _digest(file)) for file in files[: MAX_FILES + 1])
-
-
-def _digest(file: Path) -> bytes:
-    try:
-        return hashlib.sha256(read_bounded(file)).digest()
-    except OSError:
-        return b""
+        with file.open("rb") as stream:
+            return SourceFile(file, stream.read(MAX_BYTES + 1))
+    except OSError as error:
+        return SourceFile(file, b"", f"cannot be read: {error.strerror}")

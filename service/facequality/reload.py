@@ -18,9 +18,9 @@ from watchfiles import awatch
 
 from facequality import paths
 from facequality.policy import PolicySet
-from facequality.policy_file import load
+from facequality.policy_file import load_snapshot
 from facequality.policy_mistakes import Mistake, PolicyFileError
-from facequality.policy_source import Fingerprint, fingerprint
+from facequality.policy_source import Fingerprint, Snapshot, take
 
 log = structlog.get_logger()
 
@@ -60,16 +60,21 @@ class PolicyStore:
         """Return the set of the moment."""
         return self._served
 
-    async def reload(self, path: Path, default: str) -> None:
-        """Load anew, off the event loop; swap if all is well. Never raises for what the files hold."""
-        now = datetime.now(UTC)
+    async def reload(self, path: Path, default: str) -> Fingerprint | None:
+        """Load anew, off the event loop; swap if all is well. Never raises for what the files hold.
+
+        Returns what was loaded or refused; None: the files did not stand still.
+        """
+        now, seen = datetime.now(UTC), None
         try:
-            fresh = await asyncio.to_thread(_load_settled, path, now, default)
+            snapshot = await asyncio.to_thread(_settled, path)
+            seen = snapshot.fingerprint
+            fresh = await asyncio.to_thread(load_snapshot, snapshot, now, default)
         except PolicyFileError as error:
             self.last_failure = ReloadFailure(now, str(error))
             self._on_failure()
             log.error("policy.reload_failed", path=str(path), mistakes=str(error).splitlines())  # noqa: TRY400 - the text is all
-            return
+            return seen
         self.last_failure = None
         before = {name: policy.revision for name, policy in self._served.policies.items()}
         self._served = fresh
@@ -79,12 +84,13 @@ class PolicyStore:
             # Whoever names one of them is refused from now on.
             log.warning("policy.removed", path=str(path), policies=gone)
         log.info("policy.reloaded", path=str(path), default=fresh.default, revisions=after, before=before)
+        return seen
 
 
 class PolicyWatch:
     """Reloads a store whenever the content of its file or directory changes."""
 
-    def __init__(self, store: PolicyStore, path: Path, default: str, seen: Fingerprint) -> None:
+    def __init__(self, store: PolicyStore, path: Path, default: str, seen: Fingerprint | None) -> None:
         """``seen`` is the fingerprint of what the store was first loaded from, so that a change in between is not missed."""
         self._store, self._path, self._default, self._seen = store, path, default, seen
         # The directory is watched, not the file: a ConfigMap publishes by swapping a symlink beside it.
@@ -128,30 +134,24 @@ class PolicyWatch:
     async def _look(self) -> None:
         try:
             # Many events can tell of one change, and of none at all in a directory with other files.
-            now = await asyncio.to_thread(fingerprint, self._path)
-            if now != self._seen:
-                self._seen = now
-                await self._store.reload(self._path, self._default)
+            now = await asyncio.to_thread(take, self._path)
+            if now.fingerprint != self._seen:
+                # What is loaded may already be something else, and after a mistake of ours it is loaded again.
+                self._seen = None
+                self._seen = await self._store.reload(self._path, self._default)
         except Exception:
             # Whatever it is, the next change must be seen.
             log.exception("policy.look_failed", path=str(self._path))
 
 
-def _load_settled(path: Path, now: datetime, default: str) -> PolicySet:
-    """Load what stood still meanwhile: of files that are replaced while they are read, some may be of the old edition.
+def _settled(path: Path) -> Snapshot:
+    """Read what stands still: of files that are replaced while they are read, some may be of the old edition.
 
     Raises:
-        PolicyFileError: every mistake there is, or that the files do not stand still.
+        PolicyFileError: the files do not stand still.
     """
     for _ in range(LOADS):
-        before = fingerprint(path)
-        found: PolicySet | PolicyFileError
-        try:
-            found = load(path, now, default)
-        except PolicyFileError as error:
-            found = error
-        if fingerprint(path) == before:
-            if isinstance(found, PolicySet):
-                return found
-            raise found
+        snapshot = take(path)
+        if take(path).fingerprint == snapshot.fingerprint:
+            return snapshot
     raise PolicyFileError([Mistake(str(path), 0, "", f"the files changed {LOADS} times while they were read")])

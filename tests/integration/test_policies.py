@@ -18,7 +18,7 @@ import pytest
 import structlog
 from facequality.errors import StartError
 from facequality.policy import PolicySet, built_in
-from facequality.policy_file import load
+from facequality.policy_source import Snapshot, take
 from facequality.reload import PolicyStore
 from facequality.v1 import face_quality_service_pb2 as pb
 from facequality.v1 import verdict_pb2
@@ -153,7 +153,7 @@ async def test_files_are_read_off_the_event_loop(tmp_path: Path, monkeypatch: py
         threads.append(threading.current_thread())
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("facequality.policy_file.policy_files", unreadable)
+    monkeypatch.setattr("facequality.policy_source.policy_files", unreadable)
     served = built_in(datetime.now(UTC))
     store = PolicyStore(served)
     await store.reload(tmp_path, "")
@@ -169,14 +169,14 @@ async def test_files_that_are_swapped_while_they_are_read_are_read_again(tmp_pat
         write(tmp_path / f"{name}.yaml", f"policies: {{{name}: {{extends: strict}}}}")
     editions = iter(("loose", "normal"))
 
-    def swapped(path: Path, now: datetime, default: str) -> PolicySet:
-        found = load(path, now, default)
+    def swapped(path: Path) -> Snapshot:
+        found = take(path)
         for edition in editions:
             write(tmp_path / "a.yaml", f"policies: {{a: {{extends: {edition}}}}}")
             break
         return found
 
-    monkeypatch.setattr("facequality.reload.load", swapped)
+    monkeypatch.setattr("facequality.reload.take", swapped)
     told: list[PolicySet] = []
     store = PolicyStore(built_in(datetime.now(UTC)), on_reload=told.append)
     await store.reload(tmp_path, "a")
@@ -186,6 +186,60 @@ async def test_files_that_are_swapped_while_they_are_read_are_read_again(tmp_pat
     assert len(told) == 1
     assert store.last_failure is not None
     assert "changed 5 times" in store.last_failure.reason
+
+
+async def test_an_edition_that_comes_back_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is seen, another has come by the time it is loaded, and it is back before the next look."""
+    path = tmp_path / "policies.yaml"
+    monkeypatch.setattr("facequality.reload.LOOK_MILLISECONDS", 50)
+    write(path, STRICT)
+    async with gate(path) as served:
+        strict, reload = revision(served), served.app.store.reload
+        loaded = asyncio.Event()
+
+        async def too_late(*arguments: Any) -> Any:
+            monkeypatch.setattr(served.app.store, "reload", reload)
+            write(path, f"{STRICT}\n")
+            seen = await reload(*arguments)
+            assert revision(served) == strict
+            write(path, LOOSE)
+            loaded.set()
+            return seen
+
+        monkeypatch.setattr(served.app.store, "reload", too_late)
+        write(path, LOOSE)
+        await loaded.wait()
+        await until(lambda: revision(served) != strict)
+
+
+async def test_a_file_that_could_not_be_read_for_a_moment_is_loaded_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when all file descriptors are in use: its content has not been seen."""
+    path = tmp_path / "policies.yaml"
+    monkeypatch.setattr("facequality.reload.LOOK_MILLISECONDS", 50)
+    write(path, STRICT)
+    async with gate(path) as served:
+        strict, opened, reload = revision(served), Path.open, served.app.store.reload
+
+        def exhausted(file: Path, *arguments: Any, **more: Any) -> Any:
+            if file == path:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return opened(file, *arguments, **more)
+
+        async def in_a_bad_moment(*arguments: Any) -> Any:
+            monkeypatch.setattr(served.app.store, "reload", reload)
+            monkeypatch.setattr(Path, "open", exhausted)
+            try:
+                return await reload(*arguments)
+            finally:
+                monkeypatch.setattr(Path, "open", opened)
+
+        monkeypatch.setattr(served.app.store, "reload", in_a_bad_moment)
+        write(path, LOOSE)
+        await until(lambda: served.app.store.last_failure is not None)
+        await until(lambda: revision(served) != strict)
+        assert served.app.store.last_failure is None
 
 
 async def test_no_mistake_of_ours_ends_the_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from facequality.errors import (
     UpstreamFault,
 )
 from facequality.rpc import intake
+from facequality.rpc.interceptors import CallInterceptor
 from facequality.rpc.server import MAX_RECEIVE_BYTES
 from facequality.rpc.status import INTERNAL_TEXT
 from facequality.settings import Settings
@@ -237,6 +238,29 @@ async def test_a_stop_waits_for_the_slowest() -> None:
         assert len(await asyncio.gather(*calls)) == 2
 
 
+async def test_a_stop_waits_for_what_grpc_has_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though nothing is in progress when the stop begins: the call's handler is only about to be."""
+    asked, go_on = asyncio.Event(), asyncio.Event()
+    intercept = CallInterceptor.intercept_service
+
+    async def held(self: CallInterceptor, *arguments: Any) -> Any:
+        asked.set()
+        await go_on.wait()
+        return await intercept(self, *arguments)
+
+    monkeypatch.setattr(CallInterceptor, "intercept_service", held)
+    app, detector = local()
+    detector.delay = 1.5
+    async with running(app) as (channel, _):
+        accepted = asyncio.ensure_future(pb_grpc.FaceQualityServiceStub(channel).CheckFaceQuality(distinct(1)))
+        await asked.wait()
+        stop = asyncio.create_task(app.stop(drain_seconds=0, grace_seconds=10))
+        await asyncio.sleep(0.2)
+        go_on.set()
+        await stop
+        assert (await accepted).detector.name == "fake"
+
+
 async def test_a_stop_tells_of_the_calls_that_it_cuts(fake: Fake) -> None:
     """They outlast the grace time, and nobody takes them for cancelled by their callers."""
     fake.detector.delay = 0.8
@@ -282,6 +306,15 @@ async def test_detector_errors_arrive_with_their_details(fake: Fake, raised: Gat
         retry_info = found["RetryInfo"]
         assert isinstance(retry_info, error_details_pb2.RetryInfo)
         assert retry_info.retry_delay.ToTimedelta().total_seconds() == retry
+
+
+async def test_a_cancellation_by_nobody_is_a_bug(fake: Fake) -> None:
+    """GRPC would leave the caller waiting until its deadline."""
+    fake.detector.answer = asyncio.CancelledError()
+    request = pb.CheckFaceQualityRequest(image=PORTRAIT)
+    error = await failure(fake.stub.CheckFaceQuality(request, timeout=5))
+    assert (error.code(), error.details()) == (grpc.StatusCode.INTERNAL, INTERNAL_TEXT)
+    assert (handled(fake, "Internal"), handled(fake, "Canceled")) == (1, 0)
 
 
 @pytest.mark.parametrize("raised", [ValueError("secret detail"), DetectorBug(R.GATE_BUG, "secret detail")])

@@ -238,6 +238,22 @@ async def test_what_nobody_waits_for_any_longer_is_left_off() -> None:
     await detector.aclose()
 
 
+async def test_threads_are_started_with_the_engine_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that could not be started for a photo would take its engine with it."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    detector = EmbeddedDetector(workers=2)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    photo = PhotoBytes(photos.encode(photos.cat(), "JPEG"))
+    for answer in await asyncio.gather(*(detector.detect(photo, DetectOptions()) for _ in range(4))):
+        assert isinstance(answer, Detection)
+    await detector.aclose()
+    with pytest.raises(RuntimeError):
+        EmbeddedDetector(workers=1)
+
+
 def test_a_false_face_does_not_displace_a_true_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A larger candidate that the mesh does not confirm is dropped before the faces are counted."""
     from facequality.detectors.embedded.detection import Candidate, FaceFinder

@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import grpc
 import structlog
@@ -196,7 +196,7 @@ class _Call:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         try:
-            if isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
+            if _is_failure(error):
                 await self._fail(error)
         finally:
             code, seconds = self._code(error), time.perf_counter() - self._started
@@ -204,7 +204,7 @@ class _Call:
                 observer.ended(self._method, code, seconds)
 
     def _code(self, error: BaseException | None) -> grpc.StatusCode:
-        if isinstance(error, asyncio.CancelledError):
+        if isinstance(error, asyncio.CancelledError) and not _is_failure(error):
             if self._are_cut():
                 return grpc.StatusCode.UNAVAILABLE
             remaining: float | None = self._context.time_remaining()
@@ -214,7 +214,7 @@ class _Call:
         code: grpc.StatusCode | None = self._context.code()
         return code or (grpc.StatusCode.OK if error is None else grpc.StatusCode.UNKNOWN)
 
-    async def _fail(self, error: Exception) -> None:
+    async def _fail(self, error: BaseException) -> None:
         """Answer every exception as the contract says; an unexpected one only reveals that it happened."""
         if isinstance(error, GateError):
             vendor = {name: value for name, value in error.metadata.items() if name.startswith("upstream_")}
@@ -232,6 +232,14 @@ class _Call:
             trailing = (*trailing, ("grpc-retry-pushback-ms", str(pushback)))
         _let_go(error)
         await self._context.abort(status.code, status.details, trailing)
+
+
+def _is_failure(error: BaseException | None) -> TypeGuard[BaseException]:
+    """Whether an error is to be answered: gRPC answers its own, and leaves the caller of a call that nobody cancelled waiting."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and not task.cancelling()
+    return isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError)
 
 
 def _let_go(error: BaseException | None) -> None:

@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -21,6 +21,14 @@ from facequality.errors import ErrorReason, InvalidRequest
 from facequality.model import MIN_FACE_SIZES, Detection, DetectOptions, Photo, PhotoBytes, PhotoRefused, Reason
 
 
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """An engine and the one thread that it runs in: OpenCV's networks are not thread-safe."""
+
+    engine: Engine
+    thread: ThreadPoolExecutor
+
+
 class EmbeddedDetector:
     """DetectFace on this machine. Its scores are its own estimates, shaped after the cloud's bands."""
 
@@ -31,16 +39,17 @@ class EmbeddedDetector:
 
         Raises:
             WeightsError: third-party weights are not there.
+            RuntimeError: the system starts no more threads.
         """
         workers = workers or processors()
         # Photos run side by side, each on one thread: inner thread pools would fight over the processors.
         cv2.setNumThreads(1)
         threadpool_limits(1, user_api="blas")
-        # OpenCV's networks are not thread-safe: an engine is lent to one call at a time.
-        self._engines: asyncio.Queue[Engine] = asyncio.Queue()
-        for _ in range(workers):
-            self._engines.put_nowait(load())
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="engine")
+        self._workers = [_hire(load) for _ in range(workers)]
+        # A worker is lent to one call at a time.
+        self._free: asyncio.Queue[_Worker] = asyncio.Queue()
+        for worker in self._workers:
+            self._free.put_nowait(worker)
 
     async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
         """Find and assess faces off the event loop.
@@ -52,12 +61,12 @@ class EmbeddedDetector:
             what = "the embedded detector downloads nothing; send the photo's bytes as image"
             raise InvalidRequest.field(ErrorReason.URL_FORBIDDEN, "uri", what)
         # A caller that goes away while it waits leaves nothing behind; one that goes away later leaves a step of the engine's to
-        # be finished, and the engine comes back only then.
-        engine = await self._engines.get()
+        # be finished, and the worker comes back only then.
+        worker = await self._free.get()
         unwanted = threading.Event()
-        job = self._pool.submit(_analyse, engine, photo.data, options, unwanted)
+        job = worker.thread.submit(_analyse, worker.engine, photo.data, options, unwanted)
         loop = asyncio.get_running_loop()
-        job.add_done_callback(functools.partial(self._give_back, loop, engine))
+        job.add_done_callback(functools.partial(self._give_back, loop, worker))
         answer = asyncio.wrap_future(job)
         # Of a job that nobody waits for any longer, asyncio would log how it ended.
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -68,11 +77,18 @@ class EmbeddedDetector:
 
     async def aclose(self) -> None:
         """Begin nothing more. A photo that is being looked at is finished in its thread."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for worker in self._workers:
+            worker.thread.shutdown(wait=False, cancel_futures=True)
 
-    def _give_back(self, loop: asyncio.AbstractEventLoop, engine: Engine, _: Future[Detection | PhotoRefused]) -> None:
+    def _give_back(self, loop: asyncio.AbstractEventLoop, worker: _Worker, _: Future[Detection | PhotoRefused]) -> None:
         if not loop.is_closed():
-            loop.call_soon_threadsafe(self._engines.put_nowait, engine)
+            loop.call_soon_threadsafe(self._free.put_nowait, worker)
+
+
+def _hire(load: Callable[[], Engine]) -> _Worker:
+    # Loaded in its thread, which is started so: one that cannot be started with a photo would take the worker with it.
+    thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+    return _Worker(thread.submit(load).result(), thread)
 
 
 def _analyse(
