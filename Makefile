@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 WEIGHTS := service/facequality/detectors/embedded/weights
 TRAINING := facequality.detectors.embedded.training
 
-.PHONY: help setup clients demo test faults benchmark benchmark-guard image sbom deploy-tools verify-deploy soak lint format proto proto-check lock train-engine evaluate-engine wheel clean
+.PHONY: help setup clients demo test test-lowest faults benchmark benchmark-guard image sbom deploy-tools verify-deploy soak lint format proto proto-check lock train-engine evaluate-engine wheel clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -32,6 +32,14 @@ clients: setup  ## Install the vendor's other official clients, for the emulator
 PROCESSES ?= 2
 test: setup  ## Run every test, in PROCESSES (2): most of them wait
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
+
+LOWEST := .cache/lowest
+TEST_TOOLS = hypothesis jsonschema pytest pytest-asyncio pytest-timeout pytest-xdist scikit-image tencentcloud-sdk-python-iai trustme
+test-lowest: setup  ## Run the unit tests on the oldest dependencies that pyproject.toml takes
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(BIN)/python -m tests.lowest $(TEST_TOOLS) >$(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install --quiet -c $(LOWEST)/constraints.txt -e .[embedded] $(TEST_TOOLS)
+	$(LOWEST)/bin/python -m pytest -n 2 -o filterwarnings= --disable-warnings tests/unit
 
 faults: setup  ## Write the table of the vendor's faults into tests/README.md
 	$(BIN)/python -m tests.faults
@@ -92,7 +100,8 @@ format: setup  ## Format and fix what can be fixed
 OUT ?= service
 proto: setup  ## Generate the protobuf code
 	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=$(OUT) --pyi_out=$(OUT) proto/facequality/v1/*.proto
-	$(BIN)/python -m grpc_tools.protoc -I proto --grpc_python_out=$(OUT) proto/facequality/v1/face_quality_service.proto
+	$(BIN)/python -m grpc_tools.protoc -I proto --grpc_python_out=$(OUT) \
+		--plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc --mypy_grpc_out=quiet:$(OUT) proto/facequality/v1/face_quality_service.proto
 
 proto-check: setup  ## Fail if the generated code is not what the contract gives
 	rm -rf $(VENV)/generated && mkdir -p $(VENV)/generated

@@ -1,4 +1,4 @@
-"""The wheel build: put the engine's third-party weights in, fetched and verified, with their licence notices."""
+"""Builds of wheel and sdist: put the engine's third-party weights in, fetched and verified, with their licence notices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class WeightsHook(BuildHookInterface[Any]):
-    """Fetches what is missing before the wheel is packed. An editable install fetches at `make setup` instead."""
+    """Fetches what is missing before anything is packed. An editable install fetches at `make setup` instead."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
         """Fetch and verify."""

@@ -57,7 +57,7 @@ class Served:
     grpc_port: int
 
     @property
-    def stub(self) -> pb_grpc.FaceQualityServiceStub:
+    def stub(self) -> pb_grpc.FaceQualityServiceAsyncStub:
         """The service's stub."""
         return pb_grpc.FaceQualityServiceStub(self.channel)
 

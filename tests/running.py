@@ -178,9 +178,12 @@ def no_descriptor() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def serving(**variables: str) -> AsyncIterator[Process]:
+async def serving(*, streams: str = "", **variables: str) -> AsyncIterator[Process]:
+    """``streams``: the shell's redirections."""
     environ = os.environ | LOOPBACK | variables
-    process = await asyncio.create_subprocess_exec(COMMAND, "serve", env=environ, stderr=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        "/bin/sh", "-c", f'exec "$@" {streams}', "sh", COMMAND, "serve", env=environ, stderr=asyncio.subprocess.PIPE
+    )
     try:
         yield Process(process)
     finally:

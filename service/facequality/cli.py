@@ -59,11 +59,11 @@ def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
 
 @cli.callback()
 def _root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")] = False,
 ) -> None:
-    pass
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files and tables may hold what the terminal has no characters for: the verdicts are worth more than their form.
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 # \b: click leaves the lines as they are.
@@ -104,9 +104,8 @@ def check(
     is a photo too; a URI is not: send it to a gate.
     """
     logs.configure("error")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file's name may not be text: the verdicts are worth more than its form.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    if not _is_text(policy):
+        fail("--policy is not text")
     options = pb.DetectOptions(need_face_attributes=attributes, need_rotate_detection=rotated)
     raise typer.Exit(asyncio.run(_check(photos, policy, options, target, timeout, as_json=as_json)))
 
@@ -243,6 +242,15 @@ def _as_json(outcome: pb.CheckFaceQualityResponse | CheckFailed) -> dict[str, ob
         return {"error": error | ({"metadata": outcome.metadata} if outcome.metadata else {})}
     document: dict[str, object] = json_format.MessageToDict(outcome, always_print_fields_with_no_presence=True)
     return document
+
+
+def _is_text(argument: str) -> bool:
+    """Whether an argument's bytes were text; if not, Python keeps them as surrogates."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _settings() -> settings.Settings:

@@ -66,6 +66,32 @@ def test_a_name_that_is_no_text_costs_no_verdict(tmp_path: Path) -> None:
     assert "udcff.bmp" in result.stdout
 
 
+def test_output_that_cannot_be_written_is_no_verdict(folder: Path) -> None:
+    """1 would say that the photo was rejected."""
+    with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123 - a device
+        for arguments in (["check", folder / "good.png"], ["check", folder / "good.png", "--json"], ["policy", "show"]):
+            result = subprocess.run([COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+            assert result.returncode == 2, result.stderr
+            assert "No space left on device" in result.stderr
+
+
+def test_a_terminal_without_the_characters_shows_what_it_can(folder: Path) -> None:
+    """Tables, names and all."""
+    environ = os.environ | {"PYTHONIOENCODING": "ascii"}
+    for arguments in (["check", folder / "good.png"], ["policy", "show"], ["policy", "show", "--format", "yaml"]):
+        result = subprocess.run([COMMAND, *arguments], env=environ, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+
+
+def test_a_policy_that_is_no_text_is_an_error_like_another(folder: Path) -> None:
+    """Python keeps the bytes of such arguments as surrogates, which protobuf does not take."""
+    result = subprocess.run(
+        [COMMAND, "check", "--policy", b"x\xff", folder / "good.png"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 2
+    assert result.stderr == "--policy is not text\n"
+
+
 def test_a_name_does_not_steer_the_terminal(tmp_path: Path) -> None:
     """Escapes in it are shown, not obeyed."""
     (tmp_path / "\x1b[31mred.bmp").write_bytes(photos.encode(photos.cat(), "BMP"))

@@ -258,6 +258,15 @@ async def test_idle_connections_lock_nobody_out_while_the_hard_limit_has_room(un
         await process.wait()
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-"])
+async def test_a_gate_that_is_started_without_standard_streams_stops_like_any_other(closed: str) -> None:
+    """Their numbers are not the event loop's to take: it aborts when it closes such a one."""
+    async with serving(FACEQUALITY_DRAIN_SECONDS="0", streams=closed) as gate:
+        await gate.event("server.started")
+        gate.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(gate.process.wait(), 20) == 0
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["policy", "show"], ["serve", "--help"]])
 async def test_without_a_standard_error_the_command_works(arguments: list[str]) -> None:
     """As under some supervisors."""

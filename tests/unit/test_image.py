@@ -67,7 +67,7 @@ def png_claiming(width: int, height: int) -> bytes:
         (blank(64, 64, "PCX"), (R.IMAGE_FORMAT_UNSUPPORTED,)),
         (blank(64, 64, "SGI"), (R.IMAGE_FORMAT_UNSUPPORTED,)),
         (blank(64, 64, "DDS"), (R.IMAGE_FORMAT_UNSUPPORTED,)),
-        (blank(64, 64, "QOI"), (R.IMAGE_FORMAT_UNSUPPORTED,)),
+        (b"qoif\x00\x00\x00\x40\x00\x00\x00\x40\x03\x00" + bytes(7) + b"\x01", (R.IMAGE_FORMAT_UNSUPPORTED,)),
         (b"", (R.IMAGE_UNDECODABLE,)),
         (b"not an image", (R.IMAGE_UNDECODABLE,)),
         (b"%PDF-1.7", (R.IMAGE_UNDECODABLE,)),

@@ -20,7 +20,9 @@ class FaceQualityServicer(pb_grpc.FaceQualityServiceServicer):
         self._gate = gate
         self._store = store
 
-    async def CheckFaceQuality(self, request: CheckMessage, context: Context) -> pb.CheckFaceQualityResponse:
+    async def CheckFaceQuality(  # type: ignore[override] # its messages are parsed by CheckMessage
+        self, request: CheckMessage, context: Context
+    ) -> pb.CheckFaceQualityResponse:
         """Judge one photo."""
         check = to_request(request)
         # Only the check holds the photo.
