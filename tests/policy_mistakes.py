@@ -70,6 +70,9 @@ MISTAKES = {
     "extends_itself": [
         "4: policies.door.extends: extends itself: kiosk -> desk -> door -> kiosk",
     ],
+    "extends_itself_at_once": [
+        "3: policies.kiosk.extends: extends itself: kiosk -> kiosk",
+    ],
     "extends_unknown": [
         "2: policies.kiosk.extends: there is no policy 'enrol'; did you mean enroll?; there are kiosk, loose, normal, enroll, strict",
     ],
@@ -158,6 +161,9 @@ MISTAKES = {
     ],
     "too_many_values": [
         "1: holds more than 20,000 values",
+    ],
+    "no_character": [
+        " is not YAML: it holds characters or numbers that YAML forbids",
     ],
     "two_documents": [
         "2: holds more than one document",

@@ -10,7 +10,7 @@ import pytest
 from facequality.detectors.embedded.appearance import SIZE, Portrait, SharpnessHead
 from facequality.detectors.embedded.composite import score
 from facequality.detectors.embedded.detector import EmbeddedDetector
-from facequality.detectors.embedded.engine import MODEL_VERSION
+from facequality.detectors.embedded.engine import MODEL_VERSION, _wears_mask
 from facequality.detectors.embedded.pose import Pose, PoseEstimator, canonical_face
 from facequality.errors import ErrorReason, InvalidRequest
 from facequality.model import (
@@ -160,6 +160,46 @@ def test_the_further_a_head_is_turned_the_less_it_scores() -> None:
     assert [pose.attributes() for pose in poses] == [(0, 0), *4 * [(0, 30)]]
 
 
+def test_a_score_falls_with_each_of_its_terms() -> None:
+    """A small face, a dark or glaring one, and one covered part among whole ones."""
+    whole = Completeness(90, 90, 90, 90, 90, 90)
+    facing = Pose(0.0, 0.0, 0.0)
+    best = score(sharpness=90, brightness=50, completeness=whole, pose=facing, face_px=200)
+    for changed in (
+        score(sharpness=60, brightness=50, completeness=whole, pose=facing, face_px=200),
+        score(sharpness=90, brightness=10, completeness=whole, pose=facing, face_px=200),
+        score(sharpness=90, brightness=95, completeness=whole, pose=facing, face_px=200),
+        score(sharpness=90, brightness=50, completeness=whole, pose=facing, face_px=40),
+    ):
+        assert changed < best - 2
+    spread = Completeness(75, 75, 75, 75, 75, 75)
+    one = Completeness(90, 90, 90, 90, 90, 0)
+    scores = [score(sharpness=90, brightness=50, completeness=parts, pose=facing, face_px=200) for parts in (spread, one)]
+    assert scores[1] < scores[0] - 5, "one covered part weighs more than the same loss over all"
+
+
+@pytest.mark.parametrize(
+    ("mouth", "chin", "nose", "masked"), [(39, 59, 74, True), (40, 59, 74, False), (39, 60, 74, False), (39, 59, 75, False)]
+)
+def test_a_mask_covers_mouth_chin_and_nose(mouth: int, chin: int, nose: int, masked: bool) -> None:
+    """Each of them."""
+    parts = Completeness(eyebrow=90, eye=90, nose=nose, cheek=90, mouth=mouth, chin=chin)
+    assert _wears_mask(parts) is masked
+
+
+async def test_duplicates_of_a_face_are_one_and_a_face_may_fill_the_photo(engine_detector: EmbeddedDetector) -> None:
+    """Faces are looked for at several sizes."""
+    left, top, right, bottom = photos.FACE
+    close = photos.portrait().crop((left - 10, top - 10, right + 10, bottom + 10)).resize((900, 1100), Image.Resampling.LANCZOS)
+    both = Image.new("RGB", (1400, 1100), "gray")
+    both.paste(close, (0, 0))
+    both.paste(photos.portrait().resize((256, 256), Image.Resampling.LANCZOS), (1000, 400))
+    for photo, count in ((close, 1), (both, 2)):
+        answer = await engine_detector.detect(PhotoBytes(photos.encode(photo, "JPEG")), DetectOptions(max_face_num=5))
+        assert isinstance(answer, Detection)
+        assert len(answer.faces) == count
+
+
 def test_a_pose_is_as_far_as_the_head_turns() -> None:
     """Of the canonical face, turned."""
     angle = np.radians(50)
@@ -185,8 +225,8 @@ async def test_a_turned_photo_is_found_with_rotate_detection(engine_detector: Em
     (face,) = answer.faces
     left, top, right, bottom = photos.FACE
     corners = {1: (top, 512 - right), 2: (512 - right, 512 - bottom), 3: (512 - bottom, left)}[turns]
-    assert corners[0] <= face.box.x
-    assert corners[1] <= face.box.y
+    assert corners[0] <= face.box.x <= corners[0] + 60
+    assert corners[1] <= face.box.y <= corners[1] + 60
     assert face.attributes is not None
     pose = (face.attributes.pitch, face.attributes.yaw, face.attributes.roll)
     assert all(angle is not None and float(angle).is_integer() for angle in pose)  # as the vendor gives them

@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
+import structlog
 from facequality import cli
 from facequality.app import App
 from facequality.client import SERVICE_CONFIG, channel_options
@@ -44,8 +45,11 @@ async def test_calls_over_the_limit_wait_and_the_line_is_short() -> None:
         stub = pb_grpc.FaceQualityServiceStub(channel)
         calls = [asyncio.ensure_future(stub.CheckFaceQuality(distinct(number))) for number in range(4)]
         await until(lambda: sample(app, "facequality_queued_calls") == 2)
-        error = await failure(stub.CheckFaceQuality(distinct(9)))
+        with structlog.testing.capture_logs() as lines:
+            error = await failure(stub.CheckFaceQuality(distinct(9)))
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        # It is the operator's business.
+        assert [(line["event"], line["log_level"]) for line in lines] == [("rpc.handled", "warning")]
         assert sample(app, "facequality_shed_calls_total", cause="queue_full") == 1
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert sum(isinstance(result, grpc.aio.AioRpcError) for result in results) == 2
@@ -339,6 +343,29 @@ async def test_check_against_a_target_is_such_a_client() -> None:
         healing = asyncio.ensure_future(heal(app, detector))
         assert (await checker.check(distinct(1))).verdict == verdict_pb2.VERDICT_ACCEPTED
         await healing
+
+
+async def test_a_channel_set_up_so_tries_again_what_a_stopping_server_cancelled() -> None:
+    """GRPC does that to calls that it has accepted but not begun."""
+    answers = iter([grpc.StatusCode.CANCELLED])
+
+    async def check(_: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        for code in answers:
+            await context.abort(code)
+        return pb.CheckFaceQualityResponse(policy="enroll").SerializeToString()
+
+    server = grpc.aio.server()
+    handlers: dict[str, Any] = {"CheckFaceQuality": grpc.unary_unary_rpc_method_handler(check)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("facequality.v1.FaceQualityService", handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        options = [*channel_options(), ("grpc.enable_health_check", 0)]
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+            answer = await pb_grpc.FaceQualityServiceStub(channel).CheckFaceQuality(pb.CheckFaceQualityRequest(), timeout=10)
+        assert answer.policy == "enroll"
+    finally:
+        await server.stop(0)
 
 
 @pytest.mark.parametrize(("unsigned", "hashed"), [(False, 1), (True, 0)])

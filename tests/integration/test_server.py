@@ -308,6 +308,13 @@ async def test_detector_errors_arrive_with_their_details(fake: Fake, raised: Gat
         assert retry_info.retry_delay.ToTimedelta().total_seconds() == retry
 
 
+async def test_grpc_may_try_a_refusal_that_cost_nothing_again(fake: Fake) -> None:
+    """In a second, as one whose share of the quota did not come."""
+    fake.detector.answer = LimitReached(R.UPSTREAM_RATE_LIMIT, "no share", wait_seconds=1.0)
+    error = await failure(fake.stub.CheckFaceQuality(pb.CheckFaceQualityRequest(image=PORTRAIT)))
+    assert dict(error.trailing_metadata())["grpc-retry-pushback-ms"] == "1000"
+
+
 async def test_a_cancellation_by_nobody_is_a_bug(fake: Fake) -> None:
     """GRPC would leave the caller waiting until its deadline."""
     fake.detector.answer = asyncio.CancelledError()

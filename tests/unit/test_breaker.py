@@ -28,6 +28,11 @@ def run(breaker: Breaker, *, fault: bool, now: float) -> None:
     breaker.record(ticket, fault=fault, now=now)
 
 
+def test_it_opens_after_ten_in_a_row_or_half_of_forty() -> None:
+    """As README says, and lets three probes through after ten seconds."""
+    assert BreakerRules() == BreakerRules(faults_in_a_row=10, share=0.5, window=40, open_seconds=10.0, probes=3)
+
+
 def test_faults_in_a_row_open_it_and_one_success_between_does_not() -> None:
     """Three in a row here."""
     breaker = Breaker(RULES)
@@ -116,7 +121,7 @@ def test_a_cancelled_probe_gives_its_place_back() -> None:
     assert breaker.admit(10) is None
     assert tickets[0] is not None
     breaker.release(tickets[0])
-    assert breaker.admit(10) is not None
+    assert [breaker.admit(10) is not None for _ in range(2)] == [True, False]
 
 
 def test_a_straggler_from_before_a_change_of_state_tells_nothing() -> None:

@@ -19,3 +19,9 @@ def test_readers_of_simplified_chinese_have_it(tag: str) -> None:
 def test_others_have_english(tag: str) -> None:
     """Readers of traditional characters too: the two are not the same."""
     assert negotiate(tag) == ENGLISH
+
+
+def test_only_so_many_languages_are_looked_at() -> None:
+    """A header may be long."""
+    assert negotiate("fr," * 5 + "zh") == CHINESE
+    assert negotiate("fr," * 20 + "zh") == ENGLISH

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from facequality import image
 from facequality.detectors.embedded.decode import decode
-from facequality.image import MAX_BYTES, Format, Inspection, inspect
+from facequality.image import MAX_BYTES, MAX_EXIF_BYTES, Format, Inspection, inspect
 from facequality.model import Judgement, Measure, Reason, Verdict
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +20,17 @@ from PIL import Image, TiffImagePlugin
 from tests.photos import encode, png_chunk
 
 R = Reason
+
+
+STARTS = (
+    *(b"GIF87a", b"MM\0*", b"II+\0", b"MM\0+", b"IIRO\x08", b"IIRS\x08", b"IIU\0", b"FUJIFILMCCD-RAW", b"FOVb"),
+    *(b"\0\0\2\0\1\0", b"icns\0\0", b"\xff\x4f\xff\x51", b"\xff\x0a\xfa", b"\0\0\0\x0cJXL \r\n\x87\n", b"II\xbc\1"),
+    *(b"8BPS\0\1", b"gimp xcf v011", b"\x8aMNG\r\n\x1a\n", b"\x8bJNG\r\n\x1a\n", b"DDS |", b"v/1\1\2", b"#?RADIANCE\n"),
+    *(b"\x01\xda\0\1", b"\x01\xda\1\1", b"Y\xa6j\x95", b"BPG\xfb", b"FLIF", b"farbfeld", b"SIMPLE  =    T"),
+    *(b"%!PS-Adobe", b"\xc5\xd0\xd3\xc6", b"\xd7\xcd\xc6\x9a", b"/* XPM */"),
+    *(b"\x0a\0\1", b"\x0a\2\1", b"\x0a\3\1", b"\x0a\4\1", b"P1\n", b"P2 ", b"P3\t", b"P4\r", b"P5\n", b"P7\n"),
+)
+"""Of formats that Pillow does not write here, as their specifications have them."""
 
 
 def reasons(inspection: Inspection) -> tuple[Reason, ...]:
@@ -67,6 +78,7 @@ def png_claiming(width: int, height: int) -> bytes:
         (blank(64, 64, "PCX"), (R.IMAGE_FORMAT_UNSUPPORTED,)),
         (blank(64, 64, "SGI"), (R.IMAGE_FORMAT_UNSUPPORTED,)),
         (blank(64, 64, "DDS"), (R.IMAGE_FORMAT_UNSUPPORTED,)),
+        *((start + bytes(64), (R.IMAGE_FORMAT_UNSUPPORTED,)) for start in STARTS),
         (b"qoif\x00\x00\x00\x40\x00\x00\x00\x40\x03\x00" + bytes(7) + b"\x01", (R.IMAGE_FORMAT_UNSUPPORTED,)),
         (b"", (R.IMAGE_UNDECODABLE,)),
         (b"not an image", (R.IMAGE_UNDECODABLE,)),
@@ -153,6 +165,15 @@ def test_a_photo_with_much_metadata_is_read() -> None:
     exif[0x010E] = "x" * 60_000
     photo = blank(100, 100, "JPEG", icc_profile=b"\x00" * 1_500_000, exif=exif, comment=b"c" * 1000)
     assert reasons(inspect(photo)) == ()
+
+
+@pytest.mark.parametrize(("size", "expected"), [(100, ()), (MAX_EXIF_BYTES, ()), (MAX_EXIF_BYTES + 1, (R.IMAGE_UNDECODABLE,))])
+def test_a_png_may_have_exif(size: int, expected: tuple[Reason, ...]) -> None:
+    """As much as there is reason for."""
+    photo = blank(64, 64)
+    exif = png_chunk(b"eXIf", b"MM\0*" + bytes(size - 4))
+    header_end = 8 + 25
+    assert reasons(inspect(photo[:header_end] + exif + photo[header_end:])) == expected
 
 
 def test_a_phones_two_picture_jpeg_is_a_jpeg() -> None:

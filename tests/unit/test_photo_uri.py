@@ -119,6 +119,16 @@ def test_an_allow_list_names_hosts_and_what_lies_below_them() -> None:
             check_uri(f"https://{other}", rules)
 
 
+def test_a_host_has_253_characters_at_most() -> None:
+    """As DNS has it."""
+    host = ".".join(["a" * 49] * 5) + ".ab"
+    check_uri(f"https://b{host[1:]}/", ANY)
+    assert len(host) == 252
+    check_uri(f"https://b{host}/", ANY)
+    with pytest.raises(InvalidRequest):
+        check_uri(f"https://bb{host}/", ANY)
+
+
 @given(st.text(max_size=60) | st.text(max_size=60).map(lambda text: f"https://{text}"))
 def test_any_text_passes_or_is_refused_in_a_typed_way(uri: str) -> None:
     """Nothing but InvalidRequest."""

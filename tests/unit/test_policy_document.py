@@ -82,6 +82,13 @@ def test_a_difference_has_the_texts_that_people_see() -> None:
     ]
 
 
+def test_a_difference_names_both_shadows() -> None:
+    """The old and the new one."""
+    before, after = (replace(PRESETS["enroll"], shadow=shadow) for shadow in (None, "next"))
+    assert list(differences(before, after)) == [Change("shadow", "none", "next", Effect.REPORTS)]
+    assert list(differences(after, before)) == [Change("shadow", "next", "none", Effect.REPORTS)]
+
+
 def test_making_a_bound_advisory_loosens_it() -> None:
     """And an advisory bound of its own changes nothing that is accepted."""
     bound = {Measure.SCORE: Bound(70)}

@@ -14,7 +14,8 @@ from facequality.model import Measure, Reason
 from facequality.policy import PRESETS, FaceRule
 from facequality.policy_document import document, json_schema, to_yaml
 from facequality.policy_file import load
-from facequality.policy_mistakes import PolicyFileError
+from facequality.policy_mistakes import Mistake, PolicyFileError
+from facequality.policy_source import take
 from facequality.yaml_tree import MAX_BYTES
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +43,33 @@ def test_a_directory_holds_no_more_than_a_config_map(tmp_path: Path) -> None:
     for number in range(5, 8):
         (tmp_path / f"{number}.yaml").unlink()
     assert len(load(tmp_path, NOW, "p0").policies) == 5
+
+
+def test_of_several_policies_enroll_is_the_default(tmp_path: Path) -> None:
+    """Unless the files say otherwise."""
+    assert loaded(tmp_path, "policies: {a: {extends: loose}, enroll: {extends: strict}}").default == "enroll"
+
+
+def test_a_directory_holds_64_files_at_most(tmp_path: Path) -> None:
+    """Subdirectories are none of them, whatever their names; a change of the last one is a change."""
+    (tmp_path / "old.yaml").mkdir()
+    for number in range(64):
+        (tmp_path / f"{number:02}.yaml").write_text(f"policies: {{p{number}: {{extends: enroll}}}}")
+    assert len(load(tmp_path, NOW, "p0").policies) == 64
+    before = take(tmp_path).fingerprint
+    (tmp_path / "63.yaml").write_text("policies: {p63: {extends: strict}}")
+    assert take(tmp_path).fingerprint != before
+    (tmp_path / "64.yaml").write_text("policies: {p64: {extends: enroll}}")
+    with pytest.raises(PolicyFileError, match="the directory holds more than 64 files"):
+        load(tmp_path, NOW, "p0")
+
+
+@pytest.mark.parametrize("count", [100, 101])
+def test_a_hundred_mistakes_are_shown(count: int) -> None:
+    """Of more it is said how many."""
+    lines = str(PolicyFileError([Mistake("a.yaml", line, "", "is wrong") for line in range(1, count + 1)])).splitlines()
+    assert lines[:100] == [f"a.yaml:{line}: is wrong" for line in range(1, 101)]
+    assert lines[100:] == ["and 1 more"] * (count - 100)
 
 
 def test_of_a_file_that_cannot_be_read_nothing_is_made_out(tmp_path: Path) -> None:
@@ -287,9 +315,8 @@ json_values = st.recursive(
 )
 
 
-@given(json_values)
-def test_any_document_loads_or_is_mistaken_and_what_loads_fits_the_schema(value: Any) -> None:
-    """The schema for editors never calls wrong what the loader takes."""
+def drawn_loads(value: Any) -> bool:
+    """Whether a drawn document loads; it raises only mistakes."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -298,16 +325,53 @@ def test_any_document_loads_or_is_mistaken_and_what_loads_fits_the_schema(value:
         try:
             load(file, NOW)
         except PolicyFileError:
-            return
-    jsonschema.validate(value, json_schema())
+            return False
+    return True
+
+
+@given(json_values)
+def test_any_document_loads_or_is_mistaken(value: Any) -> None:
+    """And nothing else is raised."""
+    drawn_loads(value)
+
+
+texts = st.sampled_from(["", "enroll", "Hello.", "x" * 201])
+measures = st.sampled_from(["sharpness", "yaw", "completeness.chin", "face_count"])
+bounds = st.none() | st.fixed_dictionaries({}, optional={side: st.none() | st.integers(-10, 110) for side in ("min", "max")})
+entries = st.fixed_dictionaries(
+    {"extends": st.sampled_from(["enroll", "loose"])},
+    optional={
+        "faces": st.sampled_from(["largest", "exactly_one", "one"]),
+        "bounds": st.dictionaries(measures, bounds, max_size=2),
+        "advisory": st.lists(measures, max_size=2),
+        "description": texts,
+        "guidance": st.dictionaries(st.sampled_from(["TOO_DARK", "DARK"]), st.dictionaries(st.just("en"), texts), max_size=1),
+    },
+)
+
+
+@given(st.fixed_dictionaries({"policies": st.dictionaries(st.just("kiosk"), entries)}, optional={"default": st.just("kiosk")}))
+def test_what_loads_fits_the_schema(value: Any) -> None:
+    """The schema for editors never calls wrong what the loader takes."""
+    if drawn_loads(value):
+        jsonschema.validate(value, json_schema())
+
+
+def test_no_description_is_empty(tmp_path: Path) -> None:
+    """For the loader and the schema alike."""
+    text = "policies: {kiosk: {extends: enroll, description: ''}}"
+    with pytest.raises(PolicyFileError):
+        loaded(tmp_path, text)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(yaml.safe_load(text), json_schema())
 
 
 # Mistakes that only the loader can see: they span keys, or files, or lie in the YAML itself.
 BEYOND_THE_SCHEMA = {
     "empty", "not_yaml", "not_utf8", "advisory_of_a_dropped_bound", "too_many_values",
     "advisory_without_bound", "alias", "default_missing", "default_unknown", "duplicate_key",
-    "extends_itself", "extends_unknown", "min_over_inherited_max", "min_over_max", "shadow_itself", "shadow_unknown", "tag",
-    "two_documents", "too_deep", "side_a_sexagesimal",
+    "extends_itself", "extends_itself_at_once", "extends_unknown", "min_over_inherited_max", "min_over_max", "shadow_itself", "shadow_unknown", "tag",
+    "no_character", "two_documents", "too_deep", "side_a_sexagesimal",
 }  # fmt: skip
 
 

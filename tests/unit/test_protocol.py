@@ -305,6 +305,15 @@ def test_any_value_in_any_field_does_too(path: str, value: object) -> None:
     assert_detection_refusal_or_typed_error(json.dumps(example_with(**{path: value})).encode())
 
 
+def test_what_a_gateway_repeats_of_the_vendor_is_kept_in_bounds() -> None:
+    """It goes into metadata."""
+    body = json.dumps({"Response": {"Error": {"Code": "C" * 999}, "RequestId": "R" * 999}}).encode()
+    with pytest.raises(UpstreamFault) as caught:
+        decode(503, body, attributes_asked=False)
+    metadata = caught.value.metadata
+    assert (metadata["upstream_code"], metadata["upstream_request_id"]) == ("C" * 256, "R" * 256)
+
+
 def test_an_error_without_a_request_id_keeps_its_code() -> None:
     """The code says what to do."""
     with pytest.raises(GateError) as caught:

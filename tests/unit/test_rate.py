@@ -130,7 +130,7 @@ async def test_a_patient_caller_that_leaves_the_line_takes_its_time_with_it() ->
     assert await call(shared, b"3", 60) == EXAMPLE_2
 
 
-@pytest.mark.parametrize("calls_per_second", [3, 50])
+@pytest.mark.parametrize("calls_per_second", [3, 30, 50])
 async def test_in_no_second_more_leave_than_the_quota(calls_per_second: int) -> None:
     """Burst and refill together."""
     limited = RateLimitedDetector(RecordingDetector(EXAMPLE_2), calls_per_second, wait_seconds=2)

@@ -266,6 +266,22 @@ async def test_a_call_whose_time_is_nearly_over_is_not_tried_again() -> None:
     assert len(inner.calls) == 1
 
 
+async def test_a_bug_in_a_later_attempt_is_not_tried_again() -> None:
+    """What was sent may have been paid for."""
+
+    class BrokenLater(RecordingDetector):
+        async def detect(self, photo: Photo, options: DetectOptions) -> Detection | PhotoRefused:
+            if self.calls:
+                self.calls.append((photo, options))
+                raise ValueError("a bug")
+            return await super().detect(photo, options)
+
+    inner = BrokenLater(FAULT)
+    with pytest.raises(ValueError, match="a bug"):
+        await RetryingDetector(inner, jitter=lambda _, __: 0.0).detect(PHOTO, DetectOptions())
+    assert len(inner.calls) == 2
+
+
 def test_the_budget_earns_a_tenth_and_is_bounded() -> None:
     """Calls earn, retries spend."""
     budget = RetryBudget(tokens=0)

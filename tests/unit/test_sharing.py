@@ -15,7 +15,6 @@ from facequality.deadline import Deadline
 from facequality.detector import DetectorInfo
 from facequality.detectors.deadline import DeadlineDetector
 from facequality.detectors.sharing import (
-    CACHED_FACES,
     Answer,
     Fingerprint,
     Key,
@@ -188,7 +187,7 @@ async def test_answers_of_a_callers_own_size_are_not_kept(slow: Slow) -> None:
     """A group photo's answer is fifty times as large: it would take the cache's room for a memory that nobody set aside."""
     slow.go.set()
     cache: dict[Key, Answer] = {}
-    for count, kept in ((CACHED_FACES, 1), (CACHED_FACES + 1, 1)):
+    for count, kept in ((5, 1), (6, 1)):
         slow.answer = replace(EXAMPLE_2, faces=EXAMPLE_2.faces * count)
         await SharingDetector(slow, cache=cache).detect(PhotoBytes(b"photo %d" % count), OPTIONS)
         assert len(cache) == kept
