@@ -21,6 +21,8 @@ def main() -> None:
         cli()
     except Exception:  # noqa: BLE001 - whatever it is, it is no verdict
         traceback.print_exc()
+        # What could not be written is not to be tried again at the end, which would have a status of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(2)
 
 
