@@ -40,6 +40,28 @@ def test_the_wheel_holds_the_weights_with_their_notices_and_no_training(wheel: P
     assert not [name for name in names if "/training/" in name or name.startswith("tests/")]
 
 
+def test_the_sdist_builds_the_same_wheel_without_an_index(wheel: Path, tmp_path: Path) -> None:
+    """And holds what `make` needs."""
+    build = "import sys; from hatchling.build import build_sdist; build_sdist(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", build, tmp_path], cwd=ROOT, check=True, capture_output=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    subprocess.run(["tar", "-xzf", archive, "-C", tmp_path], check=True)
+    source = tmp_path / archive.name.removesuffix(".tar.gz")
+    for name in (
+        "Makefile",
+        "requirements-dev.in",
+        "requirements-build.in",
+        ".dockerignore",
+        "deploy/Dockerfile",
+        "tests/lowest.py",
+    ):
+        assert (source / name).is_file(), name
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--no-index", "-w", tmp_path, source], env=os.environ | {"PIP_NO_INDEX": "1"}, check=True)
+    (built,) = tmp_path.glob("*.whl")
+    assert built.read_bytes() == wheel.read_bytes()
+
+
 def test_the_stub_is_typed(wheel: Path, tmp_path: Path) -> None:
     """For whoever installs the wheel: README's example passes strict mypy, and a misspelt field does not."""
     (example,) = re.findall(r"```python\n(import grpc.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
