@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from facequality.detectors.embedded.appearance import SIZE, Portrait, SharpnessHead
+from facequality.detectors.embedded.appearance import SIZE, Portrait, SharpnessHead, brightness, portrait
 from facequality.detectors.embedded.composite import score
+from facequality.detectors.embedded.detection import FaceFinder
 from facequality.detectors.embedded.detector import EmbeddedDetector
 from facequality.detectors.embedded.engine import MODEL_VERSION, _wears_mask
+from facequality.detectors.embedded.geometry import Image as Pixels
+from facequality.detectors.embedded.geometry import polygon
+from facequality.detectors.embedded.landmarks import PARTS
+from facequality.detectors.embedded.mesh import FaceMesh, Mesh
 from facequality.detectors.embedded.pose import Pose, PoseEstimator, canonical_face
+from facequality.detectors.embedded.visibility import completeness
 from facequality.errors import ErrorReason, InvalidRequest
 from facequality.model import (
     Completeness,
@@ -30,6 +37,13 @@ from tests import photos
 from tests.engine import R, check
 
 OCCLUSIONS = {reason for reason in Reason if reason.value.endswith("_OCCLUDED")}
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> tuple[Pixels, Mesh]:
+    """The portrait, BGR, and its face's mesh."""
+    photo = np.ascontiguousarray(np.asarray(photos.portrait())[:, :, ::-1])
+    return photo, FaceMesh().fit(photo, FaceFinder().find(photo, min_size=34, all_sizes=False)[0])
 
 
 async def quality(detector: EmbeddedDetector, photo: Image.Image) -> FaceQuality:
@@ -198,6 +212,68 @@ async def test_duplicates_of_a_face_are_one_and_a_face_may_fill_the_photo(engine
         answer = await engine_detector.detect(PhotoBytes(photos.encode(photo, "JPEG")), DetectOptions(max_face_num=5))
         assert isinstance(answer, Detection)
         assert len(answer.faces) == count
+
+
+@pytest.mark.parametrize(("wanted", "count"), [(1, 1), (5, 2)])
+async def test_small_faces_beside_a_large_one_are_looked_for_if_wanted(
+    engine_detector: EmbeddedDetector, wanted: int, count: int
+) -> None:
+    """One of 34 px, which takes a second pass; the large face is found by both passes, and is one."""
+    photo = Image.new("RGB", (3000, 3000), "gray")
+    photo.paste(photos.portrait().resize((2600, 2600), Image.Resampling.LANCZOS), (0, 0))
+    photo.paste(photos.portrait().resize((200, 200), Image.Resampling.LANCZOS), (2650, 1000))
+    answer = await engine_detector.detect(PhotoBytes(photos.encode(photo, "JPEG")), DetectOptions(max_face_num=wanted))
+    assert isinstance(answer, Detection)
+    assert len(answer.faces) == count
+    assert answer.faces[0].box.width > 400
+    assert all(face.box.width < 50 for face in answer.faces[1:])
+
+
+async def test_quality_and_attributes_are_for_the_largest_faces(engine_detector: EmbeddedDetector) -> None:
+    """As the cloud gives them: quality of 30 faces, attributes of 5."""
+    photo = Image.new("RGB", (7 * 256, 5 * 256))
+    small = photos.portrait().resize((256, 256), Image.Resampling.LANCZOS)
+    for place in range(32):
+        photo.paste(small, (place % 7 * 256, place // 7 * 256))
+    options = DetectOptions(max_face_num=40, need_face_attributes=True)
+    answer = await engine_detector.detect(PhotoBytes(photos.encode(photo)), options)
+    assert isinstance(answer, Detection)
+    assert [face.quality is not None for face in answer.faces] == [True] * 30 + [False] * 2
+    assert [face.attributes is not None for face in answer.faces] == [True] * 5 + [False] * 27
+
+
+def test_a_face_is_no_sharper_than_its_own_resolution(astronaut: tuple[Pixels, Mesh]) -> None:
+    """The same crop, said to be of a face of fewer px: it was enlarged."""
+    face = portrait(*astronaut)
+    head = SharpnessHead()
+    sharpness = [head.sharpness(replace(face, face_px=px)) for px in (160.0, 60.0, 30.0, 15.0)]
+    assert sharpness == sorted(set(sharpness), reverse=True)
+    assert sharpness[2] < 45
+
+
+def test_what_burns_out_is_no_cover_and_is_bright(astronaut: tuple[Pixels, Mesh]) -> None:
+    """Of a face with hidden and glaring px, the glaring ones are seen; highlights count as much as the mean."""
+    photo, mesh = astronaut
+    hidden = np.zeros((192, 192), np.float32)
+    assert not portrait(photo // 2, mesh, hidden).seen.any()
+    assert portrait(np.full_like(photo, 250), mesh, hidden).seen[40:120, 40:120].all()
+    dark = portrait(np.full_like(photo, 60), mesh)
+    glints = dark.crop.copy()
+    glints[:, ::8] = 255
+    assert brightness(replace(dark, crop=glints)) > brightness(dark) + 20
+
+
+def test_thin_parts_are_held_with_what_is_around_them(astronaut: tuple[Pixels, Mesh]) -> None:
+    """Eyes and brows are a few px: a wider area decides; a nose is what it is."""
+    _, mesh = astronaut
+    visible = np.ones((192, 192), np.float32)
+    for sides in (PARTS["eye"], PARTS["eyebrow"], PARTS["nose"]):
+        for side in sides:
+            visible[polygon(mesh.crop_points, side, 192)] = 0
+    parts = completeness(visible, mesh)
+    assert (parts.eye or 0) > 10
+    assert (parts.eyebrow or 0) > 10
+    assert parts.nose == 0
 
 
 def test_a_pose_is_as_far_as_the_head_turns() -> None:
